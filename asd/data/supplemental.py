@@ -101,10 +101,10 @@ def _of(clips: Sequence[Clip], content: str) -> list[int]:
     return [i for i, clip in enumerate(clips) if clip.attributes[CONTENT] == content]
 
 
-def _parts(recordings: Recordings) -> tuple[Recordings | None, Recordings | None]:
-    """Those of noise and those of the machine alone."""
-    noise, clean = (_of(recordings.clips, content) for content in ("noise", "machine"))
-    return (recordings.subset(noise) if noise else None), (recordings.subset(clean) if clean else None)
+def _parts(recordings: Recordings) -> tuple[Recordings, Recordings]:
+    """Those of noise and those of the machine alone, of which there may be none."""
+    noise, clean = (recordings.subset(_of(recordings.clips, content)) for content in ("noise", "machine"))
+    return noise, clean
 
 
 def _profile(noise: Recordings) -> tuple[float, ...]:
@@ -117,7 +117,7 @@ def _profile(noise: Recordings) -> tuple[float, ...]:
     return tuple(torch.cat(profiles).mean(0).tolist())
 
 
-def _activity(clean: Recordings, noise: Recordings | None) -> tuple[float, ...]:
+def _activity(clean: Recordings, noise: Recordings) -> tuple[float, ...]:
     """Weights of the model of when the machine is active: learnt with noise mixed in where there is some."""
     import torch
 
