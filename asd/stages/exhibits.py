@@ -38,15 +38,18 @@ def exhibit(material: Material, config: Report, page: PageMedia) -> ShownClips:
         Pair(in_windows, row, index, float(np.sqrt(np.square(normal.spectra[index] - queries[row]).mean())))
         for row, index in zip(rows, _neighbours(material, rows, normal, queries), strict=True)
     ]
-    gain_db = _gain_db(pairs)
+    peak = max(float(np.abs(wave).max()) for pair in pairs for wave in pair.waves)  # brought to full scale, all alike
+    gain_db = int(np.clip(math.floor(20 * math.log10(_PEAK / max(peak, 1e-9))), -_MOST_GAIN_DB, _MOST_GAIN_DB))
     shown = ShownClips([condition(clip) for clip in test.clips], [str(clip.path) for clip in test.clips])
     shown.defects = [sound.defect or "" for sound in test.sounds]
     can_explain = not test.front_end.residual  # a score of two waveforms, of which one would be altered
     for place, pair in enumerate(progress(pairs, f"{test.clips[0].machine} exhibits")):
         part, media = _exhibits(pair, config.audio, gain_db)
         if can_explain and place < config.explained:
-            explained, picture = _explained(pair)
-            part, media = part | explained, media | picture
+            effects, name = pair.effects(), f"{_name(pair)}-explained"
+            figure = pair.figure(with_verdicts(material.table).iloc[pair.row], len(material.table), effects)
+            part |= {"explained": name, "effects": effects.as_columns()}
+            media[name] = contents.figure_picture(figure)
         if not page.add(media):
             break
         shown.parts[pair.row] = part
@@ -81,13 +84,6 @@ def _exhibits(pair: Pair, codec: Literal["flac", "opus"], gain_db: int) -> tuple
     return part, sounds | pictures
 
 
-def _explained(pair: Pair) -> tuple[dict[str, Any], dict[str, Medium]]:
-    """What moved the score of the clip, in words and as the picture that `explain` makes."""
-    table, effects = with_verdicts(pair.material.table), pair.effects()
-    figure, name = pair.figure(table.iloc[pair.row], len(table), effects), f"{_name(pair)}-explained"
-    return {"explained": name, "effects": effects.as_columns()}, {name: contents.figure_picture(figure)}
-
-
 def _name(pair: Pair) -> str:
     """What the media of a clip are called."""
     return f"{pair.clip.machine}-{pair.row}"
@@ -105,12 +101,6 @@ def _neighbours(material: Material, rows: Sequence[int], normal: NormalSpectra, 
     named = material.table["nearest"].tolist() if "nearest" in material.table else [""] * len(queries)
     nearest, _ = normal.nearest(queries[rows])
     return [places.get(named[row], int(index)) for row, index in zip(rows, nearest, strict=True)]
-
-
-def _gain_db(pairs: Sequence[Pair]) -> int:
-    """What brings the loudest of the shown sounds to full scale, in whole dB: one number for all of a machine."""
-    peak = max(float(np.abs(wave).max()) for pair in pairs for wave in pair.waves)
-    return int(np.clip(math.floor(20 * math.log10(_PEAK / max(peak, 1e-9))), -_MOST_GAIN_DB, _MOST_GAIN_DB))
 
 
 def _sound(wave: Samples, rate: int, gain_db: int, codec: Literal["flac", "opus"]) -> Medium:
