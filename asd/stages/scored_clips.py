@@ -119,10 +119,8 @@ def _read_predictions(path: Path) -> pd.DataFrame:
         raise AsdError(
             f"predictions={path} is no readable table of predictions ({reason}); predict writes it"
         ) from error
-    known = {"section": "", "domain": "", "split": Split.TEST.value, "label": ""}
-    for column in known.keys() - {*table}:
-        table[column] = known[column]
-    return table.assign(file=table["path"])
+    unsaid = {"section": "", "domain": "", "split": Split.TEST.value, "label": ""}
+    return table.assign(file=table["path"], **{name: value for name, value in unsaid.items() if name not in table})
 
 
 def threshold_of(run: RunDirectory, scorer: str) -> float:

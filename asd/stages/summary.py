@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asd.challenge.installed import Finding
 from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
 from asd.evaluation.completeness import Folders, absent_machines, missing_scores
@@ -60,7 +59,12 @@ def data_check(config: options.DataCheck, inventory: Inventory) -> str:
         lines += [f"  {sentence}" for sentence in found.unusable[:_NAMED]]
         n_more = len(found.unusable) - _NAMED
         lines += [f"  and {n_more} more of {found.machine} {found.part}"] if n_more > 0 else []
-    advice = f"python -m asd data {shlex.join(_options_to_repair(config, defects))}"
+    pointed_at = all(found.unusable for found in defects)  # what else is wrong is found by `data` itself
+    machines = [*dict.fromkeys(found.machine for found in defects)] if pointed_at else config.machine
+    given = [f"year={config.year}", f"part={config.part}"]
+    given += [] if machines == ["all"] else [f"machine={listed(machines)}"]
+    given += [f"data={config.data}"] if config.data else []
+    advice = f"python -m asd data {shlex.join(given + ['overwrite=true'] * pointed_at)}"
     return "\n".join([*lines, f"{len(defects)} of {len(inventory.findings)} are not; next: {advice}"])
 
 
@@ -181,16 +185,6 @@ def demo(config: Demo, result: tuple[list[RunDirectory], dict[str, Any], Package
         f"submission  {packed.zip.with_suffix('')} and {packed.zip} (a rehearsal: fill in the authors for a real one)\n"
         f"next: python -m asd train machine=fan data=<folders of machines>, or normal=<recordings in good order>"
     )
-
-
-def _options_to_repair(config: options.DataCheck, defects: Sequence[Finding]) -> list[str]:
-    """Options of `data`: it finds by itself what is missing or changed; what cannot be used is pointed at."""
-    pointed_at = all(found.unusable for found in defects)
-    machines = list(dict.fromkeys(found.machine for found in defects)) if pointed_at else config.machine
-    given = [f"year={config.year}", f"part={config.part}"]
-    given += [] if machines == ["all"] else [f"machine={listed(machines)}"]
-    given += [f"data={config.data}"] if config.data else []
-    return [*given, "overwrite=true"] if pointed_at else given
 
 
 def _after_scores(config: Run, folders: Folders, *more: str) -> str:
