@@ -30,8 +30,7 @@ from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, begun_runs, fi
 from asd.scoring.threshold import Threshold, stored_thresholds
 from asd.settings.config import Run
 from asd.settings.parsing import check_options, parse, stored_run
-from asd.stages.deciding import thresholds_of
-from asd.stages.fitting import lone_detector, store_model
+from asd.stages.fitting import lone_detector, store_model, thresholds_of
 from asd.stages.predictions import ClipScore, Normal, predictions, usable_scores, warn_of_defects
 from asd.types import AsdError, Channel, Clip, FrontEnd, Split, one_of, section_among
 

@@ -53,7 +53,9 @@ def train(config: Run) -> list[RunDirectory]:
     """Fits a detector per machine and seed, then scores every clip. Resumes; finished runs are left alone."""
     if config.weights:
         raise AsdError(f"weights={config.weights} goes with `score`; `train` makes its own weights")
-    return _done(config, learn=True, again=False)
+    from asd.stages.running import run_jobs
+
+    return run_jobs(config, learn=True, again=False)
 
 
 def enroll(config: Enroll) -> list[RunDirectory]:
@@ -63,18 +65,9 @@ def enroll(config: Enroll) -> list[RunDirectory]:
 
 def score(config: Run) -> list[RunDirectory]:
     """Scores every clip anew with the model of the run, or with `weights=`."""
-    return _done(config, learn=config.weights is not None, again=True)
+    from asd.stages.running import run_jobs
 
-
-def _done(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
-    """All jobs done: one after another in this process, or each machine by itself."""
-    if config.executor == "here" and not config.keep_going:
-        from asd.stages.fitting import run_jobs
-
-        return run_jobs(config, learn=learn, again=again)
-    from asd.stages.shares import run_shares
-
-    return run_shares(config, learn=learn, again=again)
+    return run_jobs(config, learn=config.weights is not None, again=True)
 
 
 def evaluate(config: options.Evaluate) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 
 from asd.core.executors import finished
 from asd.options import Execution, SideBySide
-from asd.stages.shares import Share
+from asd.stages.running import Share
 from asd.types import AsdError
 from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, tiny_machines
 

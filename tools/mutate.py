@@ -70,7 +70,7 @@ TESTS = {
     "asd/evaluation/fusion.py": "fusion",
     "asd/evaluation/comparison.py": "comparison",
     "asd/evaluation/leaderboard.py": "leaderboard",
-    "asd/stages/deciding.py": "deciding",
+    "asd/stages/fitting.py": "fitting confirming",
     "asd/stages/predictions.py": "predicting",
     "asd/stages/scored_clips.py": "scored_clips explain confirming",
     "asd/deploy/stream.py": "stream listener",

@@ -1,124 +1,41 @@
-"""Jobs done one after another: the detector is fitted or loaded, its scores and thresholds are written, DONE last."""
+"""The detector of a job: fitted or loaded, with decision thresholds by the scores of its training clips; its scores."""
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from asd.challenge.years import YEARS, get_year
 from asd.core.files import atomic, write_json
 from asd.core.runtime import log, pick_device
-from asd.core.storage import list_names, publish
-from asd.core.tracking import Tracked, tracking
-from asd.data.dataset import Dataset
 from asd.data.recordings import Recordings, Refused
 from asd.data.remarks import kinds
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
-from asd.metrics import auc
-from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, score_table, warn_of_run
+from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoreFolder, score_table
+from asd.scoring.threshold import Threshold, fit_threshold, how_sure, share_limit
 from asd.settings.config import Run
-from asd.settings.parsing import stored_run
-from asd.stages.deciding import tell_of_change, thresholds_of
-from asd.stages.jobs import Job, TestData, dataset_of, prepare
+from asd.stages.jobs import Job, TestData
 from asd.stages.predictions import usable_scores
-from asd.types import AsdError, FrontEnd, Label
+from asd.types import Clip, FrontEnd
 
 Unscored = dict[str, str]  # why test clips have no score, by file name
 
-
-def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
-    """Does all jobs in this process, when all input is checked; what has scores is left alone, or scored `again`."""
-    list_names(config.data_root)
-    dataset = dataset_of(config)
-    warn_of_other_years(config, dataset)
-    runs = [run for run, _ in do(list(prepare(config, dataset, learn=learn)), again=again)]
-    warn_of_run(config.runs, config.run_name)
-    return runs
-
-
-def warn_of_other_years(config: Run, dataset: Dataset) -> None:
-    """Warns where the folder holds machines of other years and none of the given one; unknown ones do not count."""
-    published = {
-        machine: found
-        for machine in dataset.machines()
-        if (found := [year for year in YEARS if machine in {*get_year(year).dev, *get_year(year).eval}])
-    }
-    if not dataset.is_strict or not published or any(config.year in found for found in published.values()):
-        return
-    machine = min(published, key=lambda name: len(published[name]))  # the one that tells most
-    *others, last = map(str, published[machine])
-    either = f"{', '.join(others)} or {last}" if others else last
-    what = f"{config.data_root} holds no machine of {config.year}, but {machine} of {either}"
-    log.warning(f"{what}: if these are recordings of the challenge, say year={either}")
-
-
-def do(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[RunDirectory, Unscored]]:
-    """Does jobs one after another; a patient command waits where another one is at work, instead of refusing."""
-    for job in todo:
-        if not again:
-            job.run.begin(job.config.stored())
-        elif not job.config.weights and not job.run.fit_facts():
-            raise AsdError(
-                f"{job.run.model} holds no model; first `train machine={job.run.machine} "
-                f"name={job.config.run_name}`, or give weights="
-            )
-    done = []
-    while todo:
-        job = todo.pop(0)  # what was read of its recordings is let go when it is done
-        if not again and _is_done(job):  # perhaps where nobody can write
-            publish(job.run.path)
-        else:
-            with job.run.alone(patient=patient):
-                job.check_place()  # again: another command may have been here since
-                if again or not _is_done(job):
-                    started_s = time.perf_counter()
-                    what, options = Tracked.of(job.run.path, job.model_fingerprint), job.config.stored()
-                    with tracking(job.config.track, what, options) as board:
-                        write_job_scores(job, fitted(job), started_s)
-                        if board:
-                            board.numbers(_results(job.run), 0)
-                publish(job.run.path)
-        done.append((job.run, job.score_folder().unscored()))
-    return done
-
-
-def _is_done(job: Job) -> bool:
-    if is_done := job.run.is_done(job.fingerprint) and _is_recorded(job):
-        job.run.check_model()
-        log.info("%s is done already", job.run.path)
-    return is_done
-
-
-def _is_recorded(job: Job) -> bool:
-    """Whether config.yaml holds the options that the model was fitted with: it may be lost, cut off or edited."""
-    try:
-        known = job.run.config()
-        return bool(known) and stored_run(known).settings(job.code) == job.config.settings(job.code)
-    except AsdError:
-        return False
-
-
-def _results(run: RunDirectory) -> dict[str, float]:
-    """AUC of each scorer over all labelled test clips, where there are both kinds, and the thresholds."""
-    limits = run.scores.thresholds()
-    found = {f"threshold/{scorer}": float(limit["value"]) for scorer, limit in limits.items()}
-    for scorer, table in run.scores.tables().items():
-        known = table[table["label"] != ""]
-        if {*known["label"]} == {*Label}:
-            found[f"auc/{scorer}"] = float(auc(known["label"] == Label.ANOMALY, known["score"].to_numpy()))
-    return found
+_FEW = 10  # normal recordings, of which any may be above a threshold at 10 %
+_NAMED = 3  # conditions in a message
+_SURE = 0.99  # confidence that a condition is above a threshold more often: there may be many conditions
 
 
 def fitted(job: Job) -> Detector:
@@ -240,3 +157,104 @@ def lone_detector(config: Run, front_end: FrontEnd) -> Detector:
     detector = _detector(config, place / "cache", place / "run", **known)
     weakref.finalize(detector, shutil.rmtree, place, ignore_errors=True)
     return detector
+
+
+class Condition(NamedTuple):
+    """What some clips have in common, and how many of them lie above a threshold."""
+
+    name: str
+    n_above: int
+    n: int
+
+
+def thresholds_of(
+    detector: Detector, training: pd.DataFrame, config: Run, machine: str, learnt: Recordings | None
+) -> dict[str, Threshold]:
+    """The decision threshold of each scorer, by the scores of the training clips: `file`, and a column per scorer.
+
+    `learnt` are these clips where they are at hand: conditions that lie above the threshold more often are told then.
+    """
+    decision = config.decision.model_dump()
+    found = {}
+    for scorer in detector.scorers:
+        normal = detector.calibration.get(scorer, training[scorer].to_numpy(float))
+        found[scorer] = fit_threshold(normal, **decision, scorer=None)
+    default = found[detector.scorers[0]]
+    if fallen_back := [scorer for scorer, threshold in found.items() if threshold.fallback]:
+        first, *others = fallen_back
+        more = f"; so it is with {', '.join(others)}" if others else ""
+        level = logging.WARNING if default.fallback and default.method == "bound" else logging.INFO
+        log.log(level, "threshold of %s of %s: %s%s", first, machine, found[first].fallback, more)
+    if len(training) > 1 and training[detector.scorers[0]].nunique() == 1:
+        log.warning(
+            f"{machine}: all {len(training)} normal recordings score the same, so nothing tells how far a new one may "
+            f"lie: expect each to be above the threshold; give more recordings, or longer ones to enroll"
+        )
+    elif len(training) < _FEW and config.window_s is None:
+        promise, n_recordings = how_sure(len(training), default.false_alarm_bound), training["file"].nunique()
+        promise += ", and faults may not be"  # models without a part of so few find every clip strange
+        if n_recordings < len(training):  # how windows of one recording scatter tells nothing of another
+            promise = f"{len(training)} windows of {n_recordings} normal recordings promise nothing of new ones"
+        way = "give more, or set window_s=1 as enroll does, which compares windows of them"
+        log.warning("%s: %s; %s", machine, promise, way)
+    if learnt is not None and detector.scorers[0] not in detector.calibration:
+        clips = {clip.name: clip for clip in learnt.clips}
+        known = training[training["file"].isin([*clips])]  # without what was confirmed as normal since
+        above = default.decide(known[detector.scorers[0]].to_numpy(float))
+        warn_of_conditions([clips[name] for name in known["file"]], above, default, machine)
+    return found
+
+
+def conditions_above(clips: Sequence[Clip], above: npt.NDArray[np.int64], wanted: float) -> list[Condition]:
+    """Sections, domains and attributes whose clips lie above a threshold more often than wanted, the worst first.
+
+    The share above is beyond `wanted` with a confidence of 99 % (the lower limit of Clopper and Pearson, see
+    `scoring.threshold.share_limit`). What all clips share tells nothing, and of conditions with the same clips
+    the first is named. `above` (clips,) is 1 where the held-out score of a normal clip lies above.
+    """
+    members: dict[str, list[int]] = {}
+    for i, clip in enumerate(clips):
+        for key, value in (("section", clip.section), ("domain", clip.domain), *clip.attributes.items()):
+            members.setdefault(f"{key} {value}", []).append(i)
+    first = {tuple(own): name for name, own in reversed(members.items()) if len(own) < len(clips)}
+    found = [Condition(name, int(above[list(own)].sum()), len(own)) for own, name in first.items()]
+    beyond = [each for each in found if 1 - share_limit(each.n - each.n_above, each.n, _SURE) > wanted]
+    return sorted(beyond, key=lambda each: (-each.n_above / each.n, each.name))
+
+
+def warn_of_conditions(clips: Sequence[Clip], above: npt.NDArray[np.int64], threshold: Threshold, machine: str) -> None:
+    """Warns of conditions with false alarms to come."""
+    wanted = 1 - threshold.quantile
+    if loud := conditions_above(clips, above, wanted):
+        option = "lower decision.false_alarm_rate" if threshold.method == "bound" else "higher decision.quantile"
+        log.warning(
+            f"{machine}: held out, normal recordings lie above the threshold more often than wanted ({wanted:.0%}): "
+            f"{_counts(loud)}; expect false alarms there, and give more such recordings or a {option}"
+        )
+
+
+def _counts(conditions: Sequence[Condition]) -> str:
+    parts = ", ".join(f"{each.n_above} of {each.n} of {each.name}" for each in conditions[:_NAMED])
+    more = f" and {len(conditions) - _NAMED} other conditions" if len(conditions) > _NAMED else ""
+    return parts + more
+
+
+def tell_of_change(job: Job, folder: ScoreFolder, limits: Mapping[str, Mapping[str, Any]], scorer: str) -> None:
+    """Says where a threshold is found in another way than before: `train` takes such options anew each time."""
+    before = folder.thresholds().get(scorer) if folder.has_thresholds() else None
+    now, decision = limits[scorer], job.config.decision
+    if not before or _asked(before) == _asked(now):
+        return
+    way = f"method={decision.method} decision.quantile={decision.quantile:g}"
+    if decision.false_alarm_rate is not None:
+        way = f"false_alarm_rate={decision.false_alarm_rate:g}"
+    log.info(
+        "%s: the threshold of %s was %.4g and is %.4g now, by decision.%s; give train such options each time",
+        *(job.run.machine, scorer, before["value"], now["value"], way),
+    )
+
+
+def _asked(stored: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The method and quantile that were asked for: a percentile may stand for a gamma fit."""
+    method = "gamma" if stored.get("fallback") and stored.get("method") == "percentile" else stored.get("method")
+    return method, stored.get("quantile")

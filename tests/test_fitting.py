@@ -12,7 +12,7 @@ from scipy import stats
 
 from asd.runs import RunDirectory, ScoreFolder
 from asd.settings.config import Decision
-from asd.stages.deciding import Condition, conditions_above, tell_of_change
+from asd.stages.fitting import Condition, conditions_above, tell_of_change
 from asd.types import Clip, Domain, Split
 from tests.command import ONE_VIEW, succeeds
 from tests.machines import write_clip
