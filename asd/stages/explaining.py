@@ -1,4 +1,4 @@
-"""The inside of the stage `explain`: chosen clips -> nearest training clips -> effects -> PNGs and a table.
+"""Clips beside their nearest training clips, in effects, pictures and sounds; the inside of the stage `explain`.
 
 Works with every detector: it is only asked for scores of altered copies of a clip.
 """
@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,14 @@ from matplotlib.figure import Figure
 from asd.core.files import atomic, write_text
 from asd.core.runtime import fingerprint, log, progress
 from asd.data.audio import Sound
+from asd.data.codecs import encode
 from asd.data.recordings import Recordings, in_memory
 from asd.data.windows import LONGEST_S
 from asd.detectors.base import Detector
 from asd.evaluation import explain
 from asd.evaluation.explain import Effects, FloatArray
-from asd.evaluation.figures import Picture, explanation_figure, save
+from asd.evaluation.figures import Picture, colour_limits, explanation_figure, save
+from asd.evaluation.report.contents import Medium, spectrogram_picture
 from asd.features.logmel import LogMel
 from asd.features.normal_spectra import NormalSpectra, mean_spectra
 from asd.types import AsdError, Clip
@@ -36,6 +38,8 @@ Samples = npt.NDArray[np.float32]
 _SAME = 0.01  # of a score: devices and batches move it less
 _WINDOW_S = 0.064  # of the spectrograms
 _LEAST_HOP_SAMPLES, _MOST_FRAMES = 64, 800  # as fine as the picture can show
+_SHOWN_MELS, _SHOWN_FRAMES = 96, 360  # of the spectrograms of a page
+_MOST_SOUND_S = 30.0  # of a longer recording, only the beginning is on the page
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,36 @@ class Pair:
                 f"anew"
             )
 
+    @property
+    def name(self) -> str:
+        """What its sounds and pictures are called on a page."""
+        return f"{self.clip.machine}-{self.row}"
+
+    def media(self, codec: Literal["flac", "opus"], gain_db: int) -> tuple[dict[str, Any], dict[str, Medium]]:
+        """What a page says of the pair, and its sounds, both louder by one gain, and spectrograms."""
+        waves, rate_hz = self.waves, self.material.test.sample_rate_hz
+        levels = [
+            levels_db(wave, rate_hz, max(_LEAST_HOP_SAMPLES, len(wave) // _SHOWN_FRAMES), _SHOWN_MELS) for wave in waves
+        ]
+        limits = colour_limits(*levels)
+        sounds = {
+            f"{name}-sound": _sound(wave, rate_hz, gain_db, codec)
+            for name, wave in zip((self.name, f"{self.clip.machine}-t{self.neighbour}"), waves, strict=True)
+        }
+        pictures = {  # the neighbour is drawn in the colours of this clip, so its picture is of the pair
+            name: spectrogram_picture(level, limits)
+            for name, level in zip((f"{self.name}-picture", f"{self.name}-beside"), levels, strict=True)
+        }
+        part = {
+            "nearest": self.nearest,
+            "distance_db": round(self.distance_db, 2),
+            "sounds": [*sounds],
+            "pictures": [*pictures],
+            "seconds": [round(len(wave) / rate_hz, 2) for wave in waves],
+            "top_hz": rate_hz // 2,
+        }
+        return part, sounds | pictures
+
     def figure(self, row: pd.Series[Any], n_clips: int, effects: Effects) -> Figure:
         """The picture of both, with what a row of `with_verdicts`, one of so many clips, says of the clip."""
         decided = "anomalous" if row["decision"] else "normal"
@@ -200,3 +234,10 @@ def levels_db(wave: Samples, sample_rate_hz: int, hop_samples: int, n_mels: int 
     n_fft = 2 ** round(math.log2(_WINDOW_S * sample_rate_hz))
     log_mel = LogMel(sample_rate_hz, n_fft=n_fft, hop_samples=hop_samples, n_mels=n_mels)
     return log_mel(torch.from_numpy(wave)[None])[0].double().numpy()
+
+
+def _sound(wave: Samples, rate: int, gain_db: int, codec: Literal["flac", "opus"]) -> Medium:
+    """The beginning of a clip as it is played."""
+    cut = wave[: int(_MOST_SOUND_S * rate)] * np.float32(10 ** (gain_db / 20))
+    content = encode(cut[None].clip(-1, 1), rate, codec)
+    return Medium(content, "audio/ogg" if content.startswith(b"OggS") else "audio/flac")

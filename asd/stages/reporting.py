@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from asd.challenge.years import get_year
 from asd.core.files import check_file_place, write_text
-from asd.core.runtime import log
+from asd.core.runtime import log, progress
 from asd.core.storage import fetch, publish_files
 from asd.core.tracking import Tracked, tracking
 from asd.evaluation.comparison import BySeed, Entry, measured, ranked
 from asd.evaluation.completeness import chosen_runs, missing_runs
+from asd.evaluation.explain import FloatArray, with_verdicts
 from asd.evaluation.labelling import require_same_clips
-from asd.evaluation.report.contents import MachineScores, PageMedia, ShownClips, as_html, machine_part
+from asd.evaluation.report import contents
+from asd.evaluation.report.contents import MachineScores, PageMedia, ShownClips
 from asd.evaluation.rule import meant_year, rule_year
+from asd.features.normal_spectra import NormalSpectra, mean_spectra
 from asd.places import spelled
 from asd.runs import RunDirectory, find_runs, note_scores, warn_of_run
 from asd.settings.stages import Report
-from asd.stages.exhibits import exhibit
-from asd.stages.explaining import Material
+from asd.stages.explaining import Material, Pair
 from asd.stages.fitting import fitted
 from asd.stages.scored_clips import in_order, predicted_recordings, predicted_tables, stored_job, threshold_of
-from asd.types import AsdError
+from asd.types import AsdError, Clip
+
+_MOST_ON_MAP, _LEAST_TRAINING_ON_MAP = 1200, 300  # clips that t-SNE lays out in seconds
+_PEAK, _MOST_GAIN_DB = 0.9, 40  # of the loudest shown sound of a machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +78,8 @@ def report(config: Report) -> WrittenReport:
         left = int(1e6 * config.megabytes) - page.n_characters
         page.most_characters = page.n_characters + left // (len(scored) - place)
         shown = _shown(config, runs[scores.machine], scorer, scores, page)
-        parts.append(machine_part(scores, shown))
-    contents = {
+        parts.append(contents.machine_part(scores, shown))
+    held = {
         "name": name,
         "scorer": scorer,
         "seed": seed,
@@ -84,7 +92,7 @@ def report(config: Report) -> WrittenReport:
         "numbers": numbers,
         "data": {"machines": parts, "comparisons": (numbers or {}).get("comparisons", [])},
     }
-    text = as_html(contents, page.media)
+    text = contents.as_html(held, page.media)
     write_text(path, text)
     if config.out is None and not config.predictions:
         note_scores(path.with_suffix(".json"), path.parent, [run.scores for run in runs.values()])
@@ -95,16 +103,16 @@ def report(config: Report) -> WrittenReport:
         with tracking(tracker, Tracked.of(run.path, run.held() or "")) as board:
             if board:
                 board.artifact(path)
-    return WrittenReport(path, len(text.encode()), contents)
+    return WrittenReport(path, len(text.encode()), held)
 
 
 def summary(config: Report, result: WrittenReport) -> str:
     """Where the page is, and what it holds."""
-    contents, n_machines = result.contents, len(result.contents["data"]["machines"])
+    held, n_machines = result.contents, len(result.contents["data"]["machines"])
     machines = "1 machine" if n_machines == 1 else f"{n_machines} machines"
     return (
-        f"written: {result.path} ({result.n_bytes / 1e6:.1f} MB), {contents['n_clips']} clips of {machines}, "
-        f"{contents['n_shown']} of them to look at and listen to\nopen it in any browser; it needs no network"
+        f"written: {result.path} ({result.n_bytes / 1e6:.1f} MB), {held['n_clips']} clips of {machines}, "
+        f"{held['n_shown']} of them to look at and listen to\nopen it in any browser; it needs no network"
     )
 
 
@@ -131,7 +139,86 @@ def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores
         test = in_order(job.test.recordings, scores.table)
     else:
         raise AsdError(f"{run.path} has no clips at {job.config.data_root}; say clips=0 for a page without sounds")
-    return exhibit(Material(fitted(job), scorer, scores.table, test, train), config, page)
+    return _exhibited(Material(fitted(job), scorer, scores.table, test, train), config, page)
+
+
+def _exhibited(material: Material, config: Report, page: PageMedia) -> ShownClips:
+    """Adds sounds and pictures of the clips of interest to the page, as long as there is room."""
+    test = material.test
+    device = material.detector.context.device
+    normal, queries = NormalSpectra.of(material.train, device), mean_spectra(test, device)
+    rows = contents.of_interest(material.table, config.clips)
+    in_windows = material.in_windows(rows)
+    pairs = [
+        Pair(in_windows, row, index, float(np.sqrt(np.square(normal.spectra[index] - queries[row]).mean())))
+        for row, index in zip(rows, _neighbours(material, rows, normal, queries), strict=True)
+    ]
+    peak = max(float(np.abs(wave).max()) for pair in pairs for wave in pair.waves)  # brought to full scale, all alike
+    gain_db = int(np.clip(math.floor(20 * math.log10(_PEAK / max(peak, 1e-9))), -_MOST_GAIN_DB, _MOST_GAIN_DB))
+    shown = ShownClips([_condition(clip) for clip in test.clips], [str(clip.path) for clip in test.clips])
+    shown.defects = [sound.defect or "" for sound in test.sounds]
+    can_explain = not test.front_end.residual  # a score of two waveforms, of which one would be altered
+    for place, pair in enumerate(progress(pairs, f"{test.clips[0].machine} exhibits")):
+        part, media = pair.media(config.audio, gain_db)
+        if can_explain and place < config.explained:
+            effects, name = pair.effects(), f"{pair.name}-explained"
+            figure = pair.figure(with_verdicts(material.table).iloc[pair.row], len(material.table), effects)
+            part |= {"explained": name, "effects": effects.as_columns()}
+            media[name] = contents.figure_picture(figure)
+        if not page.add(media):
+            break
+        shown.parts[pair.row] = part
+    _note_sounds(shown, len(material.table), gain_db, config.clips)
+    if any(pair.sound.whole for pair in pairs):
+        shown.notes.append("Of a recording of more than a minute, the part with the highest score is shown.")
+    _lay_out(shown, material, normal.spectra, queries)
+    return shown
+
+
+def _condition(clip: Clip) -> str:
+    """The attributes of a clip in words."""
+    return ", ".join(f"{key} {value}" for key, value in clip.attributes.items())
+
+
+def _neighbours(material: Material, rows: Sequence[int], normal: NormalSpectra, queries: FloatArray) -> list[int]:
+    """The training clip beside each row: the one that the table names, or the nearest."""
+    clips = material.train.clips
+    places = {name: i for i in reversed(range(len(clips))) for name in (clips[i].name, str(clips[i].path))}
+    named = material.table["nearest"].tolist() if "nearest" in material.table else [""] * len(queries)
+    nearest, _ = normal.nearest(queries[rows])
+    return [places.get(named[row], int(index)) for row, index in zip(rows, nearest, strict=True)]
+
+
+def _note_sounds(shown: ShownClips, n_clips: int, gain_db: int, n_wanted: int) -> None:
+    """Notes how many clips have a player, which ones, and how loud they are played."""
+    n_shown = len(shown.parts)
+    why = "" if n_shown >= min(n_wanted, n_clips) else " (the size of the page allows no more)"
+    louder = f"{abs(gain_db)} dB {'louder' if gain_db >= 0 else 'quieter'} than recorded"
+    shown.notes.append(
+        f"{n_shown} of {n_clips} clips can be looked at and listened to{why}: the highest scores, and where labels "
+        f"are known the highest normal and the lowest anomalous clips. They are played {louder}, all alike."
+    )
+
+
+def _lay_out(shown: ShownClips, material: Material, bank: FloatArray, queries: FloatArray) -> None:
+    """Maps of all clips and training clips, or of as many as are laid out in seconds."""
+    rows = _drawn(len(queries), _MOST_ON_MAP)
+    indices = _drawn(len(bank), max(_LEAST_TRAINING_ON_MAP, _MOST_ON_MAP - len(rows)))
+    own = [material.detector.embed(each) for each in (material.test.subset(rows), material.train.subset(indices))]
+    vectors = [part for part in own if part is not None]
+    shown.maps = contents.projections(np.concatenate(vectors or [queries[rows], bank[indices]]))
+    shown.map_rows = rows.tolist()
+    clips = [material.train.clips[i] for i in indices]
+    shown.map_training = [(clip.name, clip.domain or "", _condition(clip)) for clip in clips]
+    shown.map_of = "the detector's own vectors" if vectors else "mean spectra without their level, 64 mel bands"
+    for what, part, every in (("", rows, queries), (" training", indices, bank)):
+        if len(part) < len(every):
+            shown.notes.append(f"The maps show {len(part)} of {len(every)}{what} clips, drawn at random.")
+
+
+def _drawn(n: int, most: int) -> npt.NDArray[np.int64]:
+    """At most so many of n indices, rising; the same ones every time."""
+    return np.sort(np.random.default_rng(0).permutation(n)[:most])
 
 
 def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) -> dict[str, Any] | None:
