@@ -20,9 +20,9 @@ from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch, publish
 from asd.data.given import Files, Waveform, clips_of_files, from_arrays, training_recordings
 from asd.data.recordings import Recordings, Refused, check
-from asd.data.remarks import broken, kinds, learnt_from, notices, of_no_section, unlike
-from asd.data.windows import as_clips, check_lengths
+from asd.data.remarks import broken, check_lengths, kinds, learnt_from, notices, of_no_section, unlike
 from asd.detectors.base import Detector
+from asd.detectors.windowed import as_clips
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.options import flattened
 from asd.places import check_listed, mirrored

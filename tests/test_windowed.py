@@ -8,6 +8,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,10 @@ from asd.data.audio import read_sound
 from asd.data.codecs import decode
 from asd.data.recordings import Recordings, check, in_memory, joined
 from asd.data.supplemental import Supplement
-from asd.data.windows import as_clips, like_clips
 from asd.detectors.autoencoder import Autoencoder
 from asd.detectors.base import Detector, Scores
-from asd.detectors.windowed import Windowed
+from asd.detectors.windowed import Windowed, as_clips
+from asd.stages.scored_clips import grown
 from asd.types import AsdError, Clip, Split
 from tests.command import refuses, succeeds
 from tests.machines import run_context, tone_machine, write_clip
@@ -151,7 +152,8 @@ def test_a_long_recording_is_learnt_from_as_clips(caplog: pytest.LogCaptureFixtu
     assert mixed.lengths_samples.tolist() == [3000] * (21 + 44) + [3000, 2000]
     said = "%d of %d recordings last more than 60 s and are learnt from in windows of %s s; window_s= sets another"
     assert caplog.messages == [f"fan: {said % numbers}" for numbers in ((2, 2, 10), (2, 4, 3))]
-    assert like_clips(minutes, seconds).lengths_samples.tolist() == [60_001] + [60_000] * 3
+    job: Any = SimpleNamespace(learn=seconds, config=SimpleNamespace(window_s=None))
+    assert grown(job, minutes).lengths_samples.tolist() == [60_000, 3000, 60_001] + [60_000] * 3
 
 
 def test_windows_of_a_few_recordings_promise_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import torch
 
 Refused = tuple[Clip, AsdError]  # a clip that cannot be used, and why
+_SHORTER = 0.05  # share of the training clips that may be shorter than a window
+_SHORTEST = 0.25  # of the median length: windows are no shorter, whatever a few clips are
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,12 @@ class Recordings:
     def durations_s(self) -> npt.NDArray[np.float64]:
         """Length of each clip in seconds, (clips,)."""
         return self.lengths_samples / self.sample_rate_hz
+
+    @property
+    def usual_window(self) -> int:
+        """Samples of the windows into which clips are cut where these are the training clips."""
+        lengths = self.lengths_samples
+        return int(max(np.quantile(lengths, _SHORTER, method="lower"), _SHORTEST * np.median(lengths)))
 
     @property
     def pairs(self) -> list[tuple[Clip, Sound]]:
@@ -176,11 +184,6 @@ class Recordings:
     def sections(self) -> list[str]:
         """Sections of the clips, sorted."""
         return sorted({clip.section for clip in self.clips})
-
-    @property
-    def contents(self) -> dict[str, str]:
-        """SHA-256 of each file by its absolute path."""
-        return {str(s.path.absolute()): s.content for s in self.sounds if s.path is not None}
 
     def key(self) -> list[Any]:
         """What decides the waveforms and what they are taken for: plain values, for the key of a cache."""

@@ -9,7 +9,6 @@ from typing import Any
 from asd.challenge.years import get_year
 from asd.core.runtime import log_unnamed
 from asd.data.recordings import Recordings, Refused, defects
-from asd.data.windows import usual_window
 from asd.types import AsdError, Clip, named
 
 _SHORTER = 0.95  # of the windows of training clips: below, normal clips score as anomalous
@@ -63,6 +62,13 @@ def check_units(recordings: Recordings, refused: list[Refused] | None = None) ->
     return recordings.subset([i for i, clip in enumerate(recordings.clips) if clip.name not in fewer])
 
 
+def check_lengths(recordings: Recordings, least_samples: int) -> None:
+    """Refuses recordings that are shorter than a detector can use."""
+    for clip, sound in recordings.pairs:
+        if (n := sound.n_samples) < least_samples:
+            raise AsdError(f"{clip.path} has {n} samples, the detector needs {least_samples} at least; leave it out")
+
+
 def notices(recordings: Recordings) -> list[str]:
     """What was done to recordings that are not as the run needs them, in sentences: other rates, channels and units."""
     sentences = []
@@ -97,7 +103,7 @@ def kinds(recordings: Recordings, window_s: float | None = None) -> dict[str, An
     """
     if not len(recordings):
         return {}
-    usual_s = usual_window(recordings.lengths_samples) / recordings.sample_rate_hz
+    usual_s = recordings.usual_window / recordings.sample_rate_hz
     seconds = [min(window_s or usual_s, usual_s), float(recordings.durations_s.max())]
     sizes = {"in_steps": bool(_in_steps(recordings, True)), "seconds": seconds}
     if not recordings.is_on_disk:

@@ -4,7 +4,8 @@ The score of a clip is the mean of those of its windows.
 
 Statistics of a short clip scatter more than those of a long one, so scores of clips of different lengths cannot be
 compared. By default windows are as long as the shortest training clips, which changes nothing where all are of one
-length, and no clip is too long for memory (docs/own-recordings.md).
+length, and no clip is too long for memory (docs/own-recordings.md). A few long recordings are a small bank of nearly
+equal vectors, and what happens in a second is lost in their means, so they are learnt from as several clips.
 
 With `window_s` a bank holds a million rows for a few days of recordings, and a short event weighs more in its window
 than in its clip. Shorter windows are noisier: on six real machines the default detector has an official score of 89.3
@@ -25,15 +26,38 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.core.files import read_json, write_json
+from asd.core.runtime import log
 from asd.data.recordings import Recordings
-from asd.data.windows import HARDLY_LONGER, clip_means, usual_window
 from asd.detectors.base import Detector, Scores
+from asd.features.normal_spectra import LONGEST_S, clip_means
 from asd.scoring.backends import LEAST_CLIPS
 from asd.scoring.threshold import ScoreNormalizer
 from asd.types import AsdError
 
+HARDLY_LONGER = 1.05  # than a window, and no reason to cut
+_CLIP_S = 10.0  # what a long recording is cut into where all are as long
 _WINDOWS_FILE = "windows.json"
 Scales = dict[str, dict[str, tuple[float, float]]]  # scorer -> section -> factor and offset of its scores
+
+
+def as_clips(recordings: Recordings, machine: str) -> Recordings:
+    """Recordings to learn from, those of more than a minute in windows, as long as the longest other or ten seconds.
+
+    Args:
+        recordings: as they are.
+        machine: whose they are, for the message.
+    """
+    durations_s = recordings.durations_s
+    is_clip = durations_s <= LONGEST_S
+    if is_clip.all():
+        return recordings
+    clip_s = float(durations_s[is_clip].max(initial=0.0)) or _CLIP_S
+    clips = recordings.windows(round(clip_s * recordings.sample_rate_hz))[0]
+    log.info(
+        "%s: %d of %d recordings last more than %g s and are learnt from in windows of %.3g s; window_s= sets another",
+        *(machine, (~is_clip).sum(), len(recordings), LONGEST_S, clip_s),
+    )
+    return clips
 
 
 class Windowed(Detector):
@@ -110,9 +134,8 @@ class Windowed(Detector):
 
     def _fit(self, recordings: Recordings, fit: Callable[[Recordings], None]) -> None:
         if self.whole > 1:
-            lengths = recordings.lengths_samples
-            # what else is learnt from is not cut
-            self.n_samples = int(lengths.max()) if self.learns_more else usual_window(lengths)
+            longest = int(recordings.lengths_samples.max())
+            self.n_samples = longest if self.learns_more else recordings.usual_window  # what is learnt besides stays
         fit(self._windows(recordings)[0])
         self._follow()
         self.scales = {}

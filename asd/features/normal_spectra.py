@@ -15,7 +15,6 @@ import torch
 from asd.core.files import load_tensors, save_tensors
 from asd.core.runtime import on_threads, progress
 from asd.data.recordings import Recordings
-from asd.data.windows import LONGEST_S, clip_means
 from asd.features.clip_statistics import LONG_OVERLAP, OVERLAP, ClipStatistics
 from asd.places import spelled
 from asd.scoring.neighbours import NeighbourBank
@@ -23,9 +22,18 @@ from asd.scoring.neighbours import NeighbourBank
 FloatArray = npt.NDArray[np.float64]
 Alter = Callable[[npt.NDArray[np.int64], torch.Tensor], torch.Tensor]  # indices (b,), waveforms (b, samples)
 
+LONGEST_S = 60.0  # a recording of more is no clip
 SPECTRA_FILE = "normal_spectra.safetensors"  # in the folder of a model
 _VIEW = "level_64"  # the clip statistics in which a neighbour is nearest
 _BATCH_SAMPLES = 1 << 19  # that one thread works on
+
+
+def clip_means(values: FloatArray, owner: npt.NDArray[np.int64]) -> FloatArray:
+    """Means over the windows of each clip: (windows, ...) -> (clips, ...)."""
+    counts = np.bincount(owner)
+    sums = np.zeros((len(counts), *values.shape[1:]))
+    np.add.at(sums, owner, values)
+    return sums / counts.reshape(-1, *[1] * (values.ndim - 1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,14 +23,13 @@ from asd.core.runtime import fingerprint, log, progress
 from asd.data.audio import Sound
 from asd.data.codecs import encode
 from asd.data.recordings import Recordings, in_memory
-from asd.data.windows import LONGEST_S
 from asd.detectors.base import Detector
 from asd.evaluation import explain
 from asd.evaluation.explain import Effects, FloatArray
 from asd.evaluation.figures import Picture, colour_limits, explanation_figure, save
 from asd.evaluation.report.contents import Medium, spectrogram_picture
 from asd.features.logmel import LogMel
-from asd.features.normal_spectra import NormalSpectra, mean_spectra
+from asd.features.normal_spectra import LONGEST_S, NormalSpectra, mean_spectra
 from asd.types import AsdError, Clip
 
 Samples = npt.NDArray[np.float32]

@@ -16,7 +16,7 @@ from asd.data.layouts.words import perhaps_faults
 from asd.data.recordings import Recordings, Refused, check, defects, joined
 from asd.data.remarks import broken, check_units, copies, kinds, labelled_twice, means, mono, notices, repeated, unlike
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
-from asd.data.windows import as_clips
+from asd.detectors.windowed import as_clips
 from asd.places import address_of, is_table, written
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoredData, ScoreFolder, stamps_of
 from asd.settings.config import Run
@@ -109,7 +109,8 @@ class Job:
         clips = tuple((clip.name, clip.section, clip.domain or "") for clip in test.clips)
         root = self.config.data_root
         tables = [path for path in ([root] if root.is_file() else root.glob("recordings.*")) if is_table(path)]
-        hashes = {str(path.absolute()): file_hash(path) for path in tables} | test.recordings.contents
+        hashes = {str(path.absolute()): file_hash(path) for path in tables}
+        hashes |= {str(s.path.absolute()): s.content for s in test.recordings.sounds if s.path is not None}
         contents = {address_of(Path(path)) or path: found for path, found in hashes.items()}
         known = (tuple(learnt), clips, test.layout, contents, stamps_of(contents))
         return ScoredData(written(root), self.test_data, *known)
@@ -245,8 +246,7 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
 def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | None) -> TestData:
     """The test clips of a machine; broken ones are named, with `keep_going` those that cannot be read are left out.
 
-    They share the front end of what was `learnt`. Where nothing is, they share that of the run's model: what it has
-    learnt of noise is not learnt anew.
+    They share the front end of what was `learnt`, or that of the run's model, whose noise is not learnt anew.
     """
     model = RunDirectory.of(config.runs, config.run_name, machine, config.seeds[0]).model
     if learnt is not None:

@@ -12,7 +12,7 @@ import pandas as pd
 from asd.core.storage import list_names
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check, joined
-from asd.data.windows import like_clips
+from asd.detectors.windowed import HARDLY_LONGER
 from asd.places import mirrored
 from asd.runs import RunDirectory, ScoreFolder
 from asd.settings.parsing import stored_run
@@ -47,7 +47,9 @@ def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
 def grown(job: Job, new: Recordings) -> Recordings:
     """The training clips of a job and new recordings, which are cut where they are longer than all of those."""
     assert job.learn is not None  # as `stored_job` gives it
-    return joined([job.learn, new if job.config.window_s else like_clips(new, job.learn)])
+    if not job.config.window_s:
+        new, _ = new.windows(int(job.learn.lengths_samples.max()), HARDLY_LONGER)
+    return joined([job.learn, new])
 
 
 def scored_clips(job: Job, data: Path | None = None) -> tuple[ScoreFolder, Recordings]:
