@@ -164,8 +164,7 @@ def explain(config: options.Explain) -> pd.DataFrame:
 def validate(config: options.Validate) -> Findings:
     """Everything that is wrong with a package, in sentences."""
     year = get_year(config.year)
-    expected = expected_in(config.data, year)
-    return check_submission(config.path, year, expected=expected, template_file=config.template)
+    return check_submission(config.path, year, expected=expected_in(config.data, year), template_file=config.template)
 
 
 def demo(config: Demo) -> tuple[list[RunDirectory], dict[str, Any], Package]:

@@ -72,8 +72,7 @@ def subtract(pairs: torch.Tensor) -> torch.Tensor:
 
 def subtract_profile(waveforms: torch.Tensor, magnitudes: torch.Tensor) -> torch.Tensor:
     """The same with the magnitudes (bins,) of a noise known beforehand, see `magnitude_profile`."""
-    spectra = _spectra(waveforms, SUBTRACT_SAMPLES)
-    return _less(spectra, magnitudes[:, None], waveforms.shape[-1])
+    return _less(_spectra(waveforms, SUBTRACT_SAMPLES), magnitudes[:, None], waveforms.shape[-1])
 
 
 def magnitude_profile(waveforms: torch.Tensor) -> torch.Tensor:
@@ -153,8 +152,7 @@ def turn_down(waveforms: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 def _bands(waveforms: torch.Tensor) -> torch.Tensor:
     """Power in bands of equal width: (batch, samples) -> (batch, bands, frames), a frame at 0 and at the end."""
-    spectra = _spectra(waveforms, ACTIVITY_SAMPLES)
-    return spectra[:, 1:].abs().square().unflatten(1, (N_BANDS, -1)).mean(2)
+    return _spectra(waveforms, ACTIVITY_SAMPLES)[:, 1:].abs().square().unflatten(1, (N_BANDS, -1)).mean(2)
 
 
 def _features(waveforms: torch.Tensor) -> torch.Tensor:

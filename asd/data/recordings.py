@@ -257,8 +257,7 @@ def in_memory(
     if clips is None:
         names = [Path(f"{i:06d}.wav") for i in range(len(waveforms))]
         clips = [Clip(name, "machine", "00", Split.TEST) for name in names]
-    n_used = front_end.n_microphones
-    sounds = [Sound.of(np.atleast_2d(waveform), sample_rate_hz, n_used) for waveform in waveforms]
+    sounds = [Sound.of(np.atleast_2d(waveform), sample_rate_hz, front_end.n_microphones) for waveform in waveforms]
     for sound in sounds:
         _check_use(sound, sample_rate_hz, front_end, 1)
     return Recordings(tuple(clips), tuple(sounds), sample_rate_hz, front_end)

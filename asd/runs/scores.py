@@ -63,8 +63,7 @@ class ScoreFolder:
     def table(self, scorer: str) -> pd.DataFrame:
         """The score table of one scorer."""
         if scorer not in self.scorers:
-            have = ", ".join(self.scorers) or "none"
-            raise AsdError(f"{self.path} has no scores of scorer={scorer}; it has {have}")
+            raise AsdError(f"{self.path} has no scores of scorer={scorer}; it has {', '.join(self.scorers) or 'none'}")
         return self._read(scorer)
 
     def _read(self, scorer: str) -> pd.DataFrame:

@@ -141,8 +141,7 @@ class Run(Execution):
     @classmethod
     def detector_names(cls) -> set[str]:
         """Names of the fields that hold the options of a detector."""
-        fields = cls.model_fields.items()
-        return {name for name, field in fields if isinstance(field.get_default(), DetectorSettings)}
+        return {name for name, field in cls.model_fields.items() if isinstance(field.get_default(), DetectorSettings)}
 
     @property
     def run_name(self) -> str:
@@ -167,9 +166,8 @@ class Run(Execution):
     def settings(self, code: str = "") -> dict[str, Any]:
         """What decides the model, apart from data and seed: plain values, for a hash; `code` is that of `own_code`."""
         names = {"detector", "sample_rate_hz", "frontend", "residual", "supplemental"}
-        given = {name: getattr(self, name) for name in ("window_s", "channel")}
         shared = self.model_dump(mode="json", include=names)
-        shared |= {name: value for name, value in given.items() if value is not None}
+        shared |= self.model_dump(include={"window_s", "channel"}, exclude_none=True)
         shared |= {} if self.detector_version == 1 else {"version": self.detector_version}
         shared |= {"code": code} if code else {}
         return shared | {"options": self.detector_settings.deciding()}

@@ -248,8 +248,7 @@ def _as_table(shown: Sequence[Row], rows: Sequence[Row], reference: str) -> pd.D
         table.append({**compared, **own})
     choices = {ELSEWHERE: chosen_elsewhere} if has_others else {}
     for title, choose in (choices | {ORACLE: chosen_by_test_labels}).items():
-        choice = choose(every)
-        table.append({"method": title, "scorer": "", **_machines(composed(title, choice))})
+        table.append({"method": title, "scorer": "", **_machines(composed(title, choose(every)))})
     first = ["method", "scorer", "official_score", "std", "leave_one_out", "worst", *_COMPARED[1:]]
     return pd.DataFrame(table)[[*first, *every[0].machines, "seconds"]]
 
@@ -272,8 +271,7 @@ def _first(rows: Sequence[Row], method: str) -> Row:
 def as_markdown(table: pd.DataFrame) -> str:
     """The table for a document, in per cent."""
     machines = [column for column in table.columns if column not in _FIXED]
-    measure = measure_name({*table["rule"]})
-    head = ["method", "scorer", measure, "leave one out", "worst", "difference", "better on"]
+    head = ["method", "scorer", measure_name({*table["rule"]}), "leave one out", "worst", "difference", "better on"]
     rows = [_cells(row, machines) for row in without_nan(table.to_dict("records"))]
     return "\n".join(markdown_table([*head, *machines, "seconds"], rows)) + "\n"
 

@@ -82,8 +82,7 @@ def bundle(config: Bundle) -> Package:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / target.name
         submission.write_zip(made, files)
-        expected = expected_in(config.data, year)
-        findings = check_submission(made, year, expected=expected, template_file=config.template)
+        findings = check_submission(made, year, expected=expected_in(config.data, year), template_file=config.template)
         if config.report is None:
             reminder = "the technical report is missing: add report=FILE.pdf."
             findings = Findings(findings.defects, (*findings.warnings, reminder))

@@ -110,5 +110,4 @@ def _write_test(recordings: Recordings, i: int, folder: Path, seed: int) -> None
 
 
 def _name(clip: Clip, number: int, split: Split, label: Label) -> str:
-    about = clip.attributes
-    return format_name(clip.section, number, split=split, domain=clip.domain, label=label, attributes=about)
+    return format_name(clip.section, number, split=split, domain=clip.domain, label=label, attributes=clip.attributes)

@@ -99,8 +99,7 @@ def report(config: Report) -> WrittenReport:
         publish_files(path.with_suffix(".json"))
     publish_files(path)
     for run in runs.values():
-        tracker = run.config().get("track", "none")  # a fusion says nothing of it
-        with tracking(tracker, Tracked.of(run.path, run.held() or "")) as board:
+        with tracking(run.config().get("track", "none"), Tracked.of(run.path, run.held() or "")) as board:
             if board:
                 board.artifact(path)
     return WrittenReport(path, len(text.encode()), held)
@@ -224,9 +223,8 @@ def _drawn(n: int, most: int) -> npt.NDArray[np.int64]:
 def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) -> dict[str, Any] | None:
     """Metrics of the run and its comparisons; None where the labels allow none."""
     own = _by_seed(every, scorer)
-    first = next(iter(own.values()))
     wanted, _ = meant_year(config.runs, name, config.machine, None, config.year)
-    year = rule_year(first, wanted)
+    year = rule_year(next(iter(own.values())), wanted)
     if year is None:
         log.info("%s: its clips have no labels of both kinds in every section; the page has no metrics", name)
         return None

@@ -104,8 +104,7 @@ def _is_recorded(job: Job) -> bool:
 
 def _results(run: RunDirectory) -> dict[str, float]:
     """AUC of each scorer over all labelled test clips, where there are both kinds, and the thresholds."""
-    limits = run.scores.thresholds()
-    found = {f"threshold/{scorer}": float(limit["value"]) for scorer, limit in limits.items()}
+    found = {f"threshold/{scorer}": float(limit["value"]) for scorer, limit in run.scores.thresholds().items()}
     for scorer, table in run.scores.tables().items():
         known = table[table["label"] != ""]
         if {*known["label"]} == {*Label}:

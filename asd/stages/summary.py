@@ -88,9 +88,8 @@ def enroll(config: Enroll, runs: Sequence[RunDirectory]) -> str:
     """How sure each model can be, and how it grows."""
     lines = []
     for run in runs:
-        n_normal = len(run.training_scores())
         bound = run.scores.thresholds()[run.default_scorer()]["false_alarm_bound"]
-        lines.append(f"{run.machine}: {how_sure(n_normal, bound)} ({run.path})")
+        lines.append(f"{run.machine}: {how_sure(len(run.training_scores()), bound)} ({run.path})")
         rate = config.decision.false_alarm_rate
         if rate is not None and bound > rate:
             needed = math.ceil(math.log1p(-CONFIDENCE) / math.log1p(-rate))

@@ -227,8 +227,7 @@ def _written(
         options = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in r["options"].items()}
         rows.append({**{key: r[key] for key in _COLUMNS}, **options, **r["machines"]})
     table = pd.DataFrame(rows, columns=[*_COLUMNS, *keys, *machines])
-    is_complete = table["state"] == COMPLETE
-    order = table.assign(done=is_complete).sort_values(["done", "score"], ascending=False).index
+    order = table.assign(done=table["state"] == COMPLETE).sort_values(["done", "score"], ascending=False).index
     table, results = table.loc[order].reset_index(drop=True), [results[i] for i in order]
     whole = table[table["state"] == COMPLETE]
     elsewhere = score_elsewhere(whole[machines], rule) if len(machines) > 1 else None
