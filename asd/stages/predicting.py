@@ -215,8 +215,6 @@ class Journal:
         self.found: dict[str, dict[str, Any] | str] = {}  # rows by path, or why there is none
         self._stamps: dict[str, list[int]] = {}  # of files by path, from before they were read
         self._lines = list(_whole_lines(path))
-        if self._lines:
-            write_text(path, "".join(json.dumps(line) + "\n" for line in self._lines))
 
     def begin(self, model: str, clips: Sequence[Clip]) -> list[Clip]:
         """Takes over scores that the same model found of the same files; returns the clips that have none yet.
@@ -237,7 +235,7 @@ class Journal:
         self.found |= found
         line = {"model": model, "found": [(path, self._stamps[path], f) for path, f in found.items()]}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        append_text(self.path, json.dumps(line) + "\n")
+        append_text(self.path, f"\n{json.dumps(line)}\n")  # which may lie behind a line that was cut off
 
     def of(self, clips: Sequence[Clip]) -> tuple[pd.DataFrame, dict[str, str]]:
         """The table, of each machine the most suspicious first, and why the other clips have no row."""
@@ -255,13 +253,13 @@ class Journal:
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of an earlier, interrupted command, up to one that is none."""
+    """The lines of an earlier, interrupted command that were not cut off."""
     for text in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
             line = json.loads(text)
             line["model"], [(path, stamp, found) for path, stamp, found in line["found"]]
         except (ValueError, KeyError, TypeError):
-            return
+            continue
         yield line
 
 
