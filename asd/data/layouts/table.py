@@ -48,11 +48,8 @@ def read_table(path: Path, unsaid: Split = Split.TEST, *, some: bool = False) ->
         raise AsdError(f"{path} has the columns {', '.join(table.columns)} and none is called path; rename one")
     if any(str(cell).strip() for column in {"split", "label"} & {*table.columns} for cell in table[column]):
         unsaid = Split.TEST
-    clips = []
-    for number, row in enumerate(table.to_dict("records"), start=2):
-        cells = {str(column): str(value).strip() for column, value in row.items()}
-        if any(cells.values()):
-            clips.append(_clip(cells, named[0], path, number, unsaid, some))
+    rows = [{str(column): str(value).strip() for column, value in row.items()} for row in table.to_dict("records")]
+    clips = [_clip(cells, named[0], path, n, unsaid, some) for n, cells in enumerate(rows, 2) if any(cells.values())]
     if some and not any(map(_is_there, (clip.path for clip in clips))):
         return read_table(path, unsaid)  # which says so
     if not clips:

@@ -149,10 +149,8 @@ def perhaps_faults(clips: Sequence[Clip]) -> list[str]:
     """A sentence on clips to learn from whose names, below the folder of all, may be those of faults; else nothing."""
     paths = [clip.path.absolute() for clip in clips]
     top = commonpath([path.parent for path in paths]) if paths else ""
-    found = []
-    for place in (path.relative_to(top) for path in paths):
-        if any(names_fault(part, _PERHAPS_FAULTS) for part in place.with_suffix("").parts):
-            found.append(str(place))
+    places = [path.relative_to(top) for path in paths]
+    found = [str(p) for p in places if any(names_fault(part, _PERHAPS_FAULTS) for part in p.with_suffix("").parts)]
     if not found:
         return []
     return [
