@@ -117,10 +117,8 @@ def _mp3_frame_bytes(content: bytes, at: int) -> int:
 
 def _tag_at(header: bytes) -> int:
     """Where in a first frame its number of frames would stand: behind the side information."""
-    is_mono = header[3] >> 6 == 3
-    if header[1] >> 3 & 3 == _MPEG1:
-        return 4 + (17 if is_mono else 32)
-    return 4 + (9 if is_mono else 17)
+    mono, stereo = (17, 32) if header[1] >> 3 & 3 == _MPEG1 else (9, 17)
+    return 4 + (mono if header[3] >> 6 == 3 else stereo)
 
 
 def _told_frames(content: bytes) -> int | None:

@@ -100,9 +100,7 @@ def meaning(part: str) -> str:
         return NAME
     if len(telling) == 2 and {*telling} & ANOMALOUS and (telling[0] in _NEGATIONS or telling[1] == "free"):
         return Label.NORMAL
-    if len(telling) > 1:
-        return NAME
-    return _MEANINGS.get(telling[0], NAME)
+    return _MEANINGS.get(telling[0], NAME) if len(telling) == 1 else NAME
 
 
 def _is_session(lower: str, words: Sequence[str]) -> bool:
