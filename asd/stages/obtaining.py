@@ -93,23 +93,11 @@ def data_check(config: DataCheck) -> Inventory:
     _list_names(targets)
     for target in progress(targets, "checking"):
         finding = _inspect(target, year, quick=config.quick)
-        if target.part and finding.n_clips:
+        if target.part and (finding.n_clips or finding.unusable):
             for sentence in attribute_gaps(target.folder.parent, target.machine):
                 log.warning(sentence)
-        found.append(finding if config.quick else _looked_into(finding, target, year))
+        found.append(finding)
     return Inventory(found)
-
-
-def _looked_into(finding: Finding, target: Target, year: Year) -> Finding:
-    """The finding, damaged where a recording of what seemed good cannot be used."""
-    if not target.part or not finding.is_good:
-        return finding
-    paths = recordings(target.folder, target.part)
-    sentences = [sentence for path in paths for sentence in recording_defects(path, year)]
-    if not sentences:
-        return finding
-    n_usable, about = len(paths) - len(sentences), f"{len(sentences)} of {len(paths)} recordings cannot be used"
-    return replace(finding, state="damaged", n_clips=n_usable, about=about, unusable=tuple(sentences))
 
 
 def recording_defects(path: Path, year: Year) -> Iterator[str]:
@@ -157,8 +145,14 @@ def _list_names(targets: Sequence[Target]) -> None:
 
 
 def _inspect(target: Target, year: Year, *, quick: bool) -> Finding:
+    """What lies there; unless `quick`, it is damaged where a recording of what seems good cannot be used."""
     if target.part:
-        return inspect(target.folder.parent, target.machine, target.part, year, quick=quick)
+        finding = inspect(target.folder.parent, target.machine, target.part, year, quick=quick)
+        paths = [] if quick or not finding.is_good else recordings(target.folder, target.part)
+        if not (sentences := [sentence for path in paths for sentence in recording_defects(path, year)]):
+            return finding
+        n_usable, about = len(paths) - len(sentences), f"{len(sentences)} of {len(paths)} recordings cannot be used"
+        return replace(finding, state="damaged", n_clips=n_usable, about=about, unusable=tuple(sentences))
     if not target.folder.exists():
         return Finding("", TRUTH, "missing", 0)
     try:
