@@ -190,6 +190,14 @@ def test_a_file_that_cannot_be_used_is_a_problem_and_stops_nothing(tmp_path: Pat
     assert {line["recording"] for line in heard.lines} == {"three.wav"}
 
 
+def test_a_stream_of_too_few_channels_ends_at_once_and_is_no_problem_for_every_block(tmp_path: Path) -> None:
+    for options in ({"n_channels": 2}, {"channel": 1}):
+        heard = Heard(tmp_path, **options)
+        with pytest.raises(AsdError, match=r"card has (one channel|only channel 0).*channels= tells how many"):
+            heard.listener.take(Piece(sound(0.1, 0.1), "card"))
+        assert not heard.events
+
+
 def test_drift_comes_with_evidence_and_sound_and_alarms_are_no_part_of_it(tmp_path: Path) -> None:
     plan = {"drift_windows": 20, "drift_per_day": 1.0}
     assert "drift" not in Heard(tmp_path, **plan).hear(sound(0.1, 200)).kinds()

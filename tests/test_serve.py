@@ -596,7 +596,41 @@ def test_an_answer_does_not_wait_until_its_header_is_confirmed() -> None:
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-@pytest.mark.slow
-def test_a_port_that_is_taken_is_a_sentence(plant: Path) -> None:
-    with running(plant) as (_, address):
-        refuses("serve", f"runs={plant / 'runs'}", f"port={address.rsplit(':', 1)[1]}", saying="cannot be used")
+def test_a_port_that_is_taken_is_a_sentence_before_models_are_loaded(
+    plant: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asd.deploy.serve.Models", None)
+    with _bound("127.0.0.1", 0) as place:
+        refuses("serve", f"runs={plant / 'runs'}", f"port={place.getsockname()[1]}", saying="cannot be used")
+
+
+def test_a_request_that_a_service_leaves_when_it_ends_is_refused_in_a_sentence(
+    plant: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, has_ended = threading.Event(), threading.Event()
+
+    def slow(*_: Any) -> list[dict[str, Any]]:
+        begun.set()
+        has_ended.wait(30)
+        return []
+
+    monkeypatch.setattr(service, "score_uploads", slow)
+    app = service.application(Models(plant / "runs", None, "cpu"), LIMITS)
+    answers = []
+    with _bound("127.0.0.1", 0) as place:
+        settings = service.settings_of(app, 8)
+        settings.timeout_graceful_shutdown = 0
+        server = uvicorn.Server(settings)
+        ending = threading.Thread(target=server.run, kwargs={"sockets": [place]})
+        ending.start()
+        address = "http://{}:{}/score?machine=fan".format(*place.getsockname())
+        asking = threading.Thread(target=lambda: answers.append(httpx.post(address, content=b"x", timeout=30)))
+        asking.start()
+        assert begun.wait(30)
+        server.should_exit = True
+        asking.join(30)
+        has_ended.set()
+        ending.join(30)
+    assert answers[0].status_code == 503
+    assert "is being stopped" in answers[0].json()["error"]
+    assert "Traceback" not in caplog.text

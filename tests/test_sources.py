@@ -140,6 +140,24 @@ def test_what_a_slow_computer_cannot_keep_is_a_gap(monkeypatch: pytest.MonkeyPat
     assert all("too slow" in piece.problem for piece in found if piece.is_new)
 
 
+def test_what_a_slow_computer_cannot_keep_is_counted_by_the_clock_of_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, takes = [0.0], list[Take]()
+    monkeypatch.setattr(sources, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    monkeypatch.setattr(sources, "_QUEUED_S", 0.5)  # five blocks
+    pieces = Device("card", 16000, lambda give: takes.append(give) or SimpleNamespace(active=True)).pieces()
+
+    def record(n_blocks: int) -> None:
+        for _ in range(n_blocks):
+            now_s[0] += 0.1
+            takes[0](np.zeros((1, BLOCK), np.float32), False)
+
+    record(20)  # while one window is scored
+    assert [piece.lost_s for piece in take(pieces, 5)] == [0.0] * 5
+    record(1)
+    (late,) = take(pieces, 1)
+    assert late.lost_s == pytest.approx(1.5)
+
+
 def test_a_card_that_is_not_there_is_one_sentence_with_those_that_are() -> None:
     pytest.importorskip("sounddevice")
     with pytest.raises(AsdError, match=r"no file, no folder and no sound card.*sound cards here"):

@@ -87,7 +87,7 @@ class Listener:
         self._drift_from, self._is_drifting = 0, False
 
     def take(self, piece: Piece) -> None:
-        """Takes the next piece of the stream."""
+        """Takes the next piece of the stream; `AsdError` where none of it can be used."""
         if piece.is_new:
             self._cut(piece)
         elif piece.problem:
@@ -100,6 +100,8 @@ class Listener:
             if len(samples) < (wanted := self.plan.n_channels):
                 raise AsdError(f"{piece.recording} has one channel, and the model needs {wanted} (near, far)")
         except AsdError as error:
+            if not piece.is_new:  # the whole stream is like this, and a problem would come with every block
+                raise AsdError(f"{error}; of raw samples and sound cards channels= tells how many there are") from error
             self._problem(str(error))
             return
         self.n_samples += samples.shape[1]

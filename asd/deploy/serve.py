@@ -38,8 +38,9 @@ def serve(config: Serve) -> Served:
             f"host={config.host} is reached from other computers, and they have to show a token; give token= or "
             f"ASD_TOKEN, of {LEAST_TOKEN} characters or more"
         )
-    models, config = Models(config.runs, config.name, config.device), config.model_copy(update={"token": token})
-    with _bound(config.host, config.port) as place:
+    config = config.model_copy(update={"token": token})
+    with _bound(config.host, config.port) as place:  # before the models are loaded; who comes meanwhile waits
+        models = Models(config.runs, config.name, config.device)
         host, port = place.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         log.info("serving %d models at %s%s; Ctrl-C ends it", len(models.loaded), address, models.missing())

@@ -110,6 +110,8 @@ class Guard:
             raise RefusalError(
                 504, f"the request took longer than {self.limits.timeout_s:g} s; send less at once", 1
             ) from error
+        except asyncio.CancelledError as error:  # it ends, and waits for no request any longer
+            raise RefusalError(503, "the service is being stopped; send the request again later", 1) from error
         finally:
             self._n_now -= 1
 

@@ -111,7 +111,7 @@ class Device:
 
     def __init__(self, name: str, sample_rate_hz: int, open_: Callable[[Take], Any]) -> None:
         self.name, self.rate, self._open = name, sample_rate_hz, open_
-        self._queue: queue.Queue[tuple[Samples, bool]] = queue.Queue(round(_QUEUED_S / 0.1))
+        self._queue: queue.Queue[tuple[float, Samples, bool]] = queue.Queue(round(_QUEUED_S / 0.1))
         self._dropped = False
         self._opened: Any = open_(self._take)  # None while it is away
 
@@ -121,24 +121,23 @@ class Device:
         while True:
             is_there = self._opened is not None and self._opened.active
             try:
-                block, lost = self._queue.get(timeout=_SILENT_S if is_there else _AGAIN_S / 10)
+                taken_s, block, lost = self._queue.get(timeout=_SILENT_S if is_there else _AGAIN_S / 10)
             except queue.Empty:
                 if not problem:
                     problem = f"the device {self.name} has gone"
                     yield Piece(NOTHING, self.name, problem=problem)
                 self._reopen()
                 continue
-            now_s = time.monotonic()
             if problem or lost:
-                missing = max(0.0, now_s - last_s - block.shape[1] / self.rate)
+                missing = max(0.0, taken_s - last_s - block.shape[1] / self.rate)
                 yield Piece(block, self.name, True, missing, problem or "the computer was too slow")
             else:
                 yield Piece(block, self.name)
-            last_s, problem = now_s, ""
+            last_s, problem = taken_s, ""
 
     def _take(self, block: Samples, lost: bool) -> None:
-        try:
-            self._queue.put_nowait((block, lost or self._dropped))
+        try:  # when it came, as it may wait for long
+            self._queue.put_nowait((time.monotonic(), block, lost or self._dropped))
             self._dropped = False
         except queue.Full:
             self._dropped = True
