@@ -290,6 +290,17 @@ def test_a_run_that_was_made_anew_for_other_sound_or_scorers_is_not_taken_over(
     assert model.score(samples) == before
 
 
+def test_a_run_that_learnt_from_clips_of_another_length_is_not_taken_over(
+    plant: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, given = (RunModel(Listen(name="fans", input="-", window_s=s, device="cpu")) for s in (None, 1.0))
+    normal = [write_clip(Path(f"long/{i}.wav"), i, 2.0) for i in range(8)]
+    asd.fit(normal, machine="fan", options={"views": ["level_64"]}, device="cpu").save("runs/fans", "fan")
+    assert not model.has_changed()
+    assert "it learnt from clips of 2 s, windows are of 1 s; start listen again" in caplog.text
+    assert given.has_changed()  # who chose the windows keeps them
+
+
 def test_each_folder_has_a_mark_of_its_own(plant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     marks = []
     monkeypatch.setattr("asd.deploy.listen.source_of", lambda *given, mark, **options: marks.append(mark) or iter(()))

@@ -176,6 +176,14 @@ def test_a_dead_microphone_and_broken_samples_are_said_once_and_again_when_over(
     assert loud.kinds() == ["defect"]
 
 
+def test_a_suspicion_does_not_reach_across_windows_without_a_score(tmp_path: Path) -> None:
+    broken, loud = np.full((1, 4 * RATE), np.nan, np.float32), sound(0.5, 1.2, 1)
+    heard = Heard(tmp_path).hear(sound(0.1, 3), loud, broken, loud)
+    assert not [event for event in heard.events if event["event"] == "alarm"]
+    (alarm,) = [event for event in heard.hear(loud, loud).events if event["event"] == "alarm"]
+    assert alarm["onset_s"] > 8.2
+
+
 def test_a_file_that_cannot_be_used_is_a_problem_and_stops_nothing(tmp_path: Path) -> None:
     heard = Heard(tmp_path, n_channels=2)
     heard.listener.take(Piece(np.zeros((1, 0), np.float32), "bad.wav", True, problem="bad.wav is truncated"))

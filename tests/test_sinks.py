@@ -124,7 +124,8 @@ def test_the_event_that_is_being_sent_at_the_end_is_lost_too() -> None:
         for i in range(3):
             sink.send({"id": i})
         sink.close(0.1)
-        assert sink.n_lost == 3
+        sink._thread.join(30)
+        assert sink.n_lost == 3  # once each
 
 
 def test_an_answer_that_never_ends_is_an_answer() -> None:

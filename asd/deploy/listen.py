@@ -17,6 +17,7 @@ from asd.core.runtime import fingerprint, log, stopped_by_termination
 from asd.data.audio import Sound
 from asd.data.recordings import Recordings
 from asd.data.remarks import unlike
+from asd.data.windows import HARDLY_LONGER
 from asd.deploy.alarms import Rule, below_of
 from asd.deploy.listener import Listener, Plan
 from asd.deploy.sinks import JsonLines, Mqtt, Sink, Webhook
@@ -49,7 +50,7 @@ class RunModel:
     def __init__(self, config: Listen) -> None:
         self.config, self._told = config, set[str]()
         self._use(self._read(config.machine))
-        self._stamp = self.run.completed_ns()
+        self._stamp, self.window_s = self.run.completed_ns(), self._clip_s()
 
     def _read(self, machine: str | None) -> Model:
         config = self.config
@@ -64,6 +65,10 @@ class RunModel:
         self.run = RunDirectory.of(config.runs, config.name, machine, model.options.seeds[0])
         self.training_scores: npt.NDArray[np.float64] = model.normal.scores[scorer].to_numpy(float)
 
+    def _clip_s(self) -> float | None:
+        """Length of a window: as given, or of the training clips; None where the run does not know that."""
+        return self.config.window_s or self.run.fit_facts().get("clip_s")
+
     def has_changed(self) -> bool:
         """Whether another model lies there than the one that was read; it is read then."""
         if (now := self.run.completed_ns()) in (0, self._stamp):
@@ -73,6 +78,9 @@ class RunModel:
             model = self._read(self.run.machine)
             if _heard(model) != _heard(self.model):
                 raise AsdError("it takes another rate or other channels; start listen again for it")
+            if (clip_s := self._clip_s()) and self.window_s and not _are_alike(clip_s, self.window_s):
+                way = "start listen again for it"
+                raise AsdError(f"it learnt from clips of {clip_s:.3g} s, windows are of {self.window_s:.3g} s; {way}")
             self._use(model)
         except AsdError as error:
             log.error("the recalibrated model cannot be used (%s); the one from before listens on", error)
@@ -101,7 +109,7 @@ class RunModel:
     def plan(self) -> Plan:
         """Windows as long as a training clip, every quarter of one but not more often than once a second."""
         config, options = self.config, self.model.options
-        window_s = config.window_s or self.run.fit_facts().get("clip_s")
+        window_s = self.window_s
         if window_s is None:
             raise AsdError(
                 f"{self.run.path} was stored before runs knew the length of their clips; give it, such as window_s=10"
@@ -139,6 +147,11 @@ def _heard(model: Model) -> tuple[object, ...]:
     """What of a stream a model takes."""
     front_end = model.detector.context.front_end
     return model.options.sample_rate_hz, front_end.n_microphones, front_end.channel
+
+
+def _are_alike(a_s: float, b_s: float) -> bool:
+    """Whether clips of two lengths score alike; confirmed recordings move the length of a run a little."""
+    return max(a_s, b_s) <= HARDLY_LONGER * min(a_s, b_s)
 
 
 def listen(config: Listen) -> ListenResult:

@@ -141,6 +141,7 @@ class Listener:
         try:
             score = self.score(window.samples)
         except AsdError as error:
+            self._alarms.cut()  # nothing is known of it, as where samples are missing
             broken = broken or str(error).removeprefix("a waveform in memory ")
         if _kind(broken) != _kind(self.defect):
             self._say("defect" if broken else "defect over", window, why=broken or self.defect)

@@ -86,7 +86,7 @@ class Webhook:
         parts, port = _parts(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
             raise AsdError("webhook= is no address; write http:// or https://, a host and a path")
-        self.n_lost = 0
+        self.n_lost, self._n_queued, self._n_taken = 0, 0, 0
         self._place = f"{parts.scheme}://{parts.hostname}"  # without a password or a key, for messages
         self._url, self._secret, self._tries, self._wait_s = url, secret, tries, first_wait_s
         self._client = httpx.Client(timeout=timeout_s)
@@ -101,6 +101,7 @@ class Webhook:
         """Queues an event."""
         try:
             self._queue.put_nowait(event)
+            self._n_queued += 1
         except queue.Full:
             self.n_lost += 1
 
@@ -113,14 +114,12 @@ class Webhook:
         if self._thread.is_alive():
             self._closing.set()
             self._thread.join(1.0)
-        self.n_lost += self._thread.is_alive()  # the one that is being sent
-        self.n_lost += sum(event is not None for event in list(self._queue.queue))
+        self.n_lost += self._n_queued - self._n_taken  # with the one that is being sent
         self._client.close()
 
     def _work(self) -> None:
         while (event := self._queue.get()) is not None:
-            if not self._deliver(event):
-                self.n_lost += 1
+            self._n_taken += self._deliver(event)
             if self._closing.is_set():
                 return
 
