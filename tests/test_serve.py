@@ -382,6 +382,28 @@ def test_what_nobody_waits_for_any_more_is_left(plant: Path) -> None:
     assert [row["file"] for row in rows] == ["0.wav", "1.wav"]
 
 
+def test_recordings_of_a_caller_who_has_gone_are_left(plant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[bool] = []
+
+    def slow(*given: Any) -> list[dict[str, Any]]:
+        is_given_up, end_s = given[-1], time.monotonic() + 20
+        while not is_given_up() and time.monotonic() < end_s:
+            time.sleep(0.01)
+        left.append(is_given_up())
+        return []
+
+    monkeypatch.setattr(service, "score_uploads", slow)
+    with listening(plant, 8) as place:
+        address = "http://{}:{}".format(*place)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{address}/score?machine=fan", content=b"x", timeout=0.3)
+        end_s = time.monotonic() + 10
+        while not left and time.monotonic() < end_s:
+            time.sleep(0.01)
+        assert left == [True]
+        assert 'path="/score",status="400"} 1.0' in httpx.get(f"{address}/metrics").text
+
+
 @contextmanager
 def listening(plant: Path, most: int) -> Iterator[tuple[str, int]]:
     """The service for so many connections, in a thread, and where it listens."""

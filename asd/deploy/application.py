@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -26,6 +26,7 @@ from asd.deploy.service import Guard, RefusalError
 from asd.settings.stages import Serve
 from asd.types import AsdError, one_of, section_among
 
+T = TypeVar("T")
 ROUTES = ("/health", "/models", "/score", "/metrics", "/openapi.json")
 _ASKED = ("run", "machine", "scorer", "section")
 _FILE = {"type": "string", "format": "binary"}
@@ -106,9 +107,9 @@ def application(models: Models, config: Serve) -> Guard:
         loop, ended = asyncio.get_running_loop(), threading.Event()
         given = (model, uploads, name, config.seconds, section, ended.is_set)
         try:
-            rows = await loop.run_in_executor(pool, score_uploads, *given)
+            rows = await _while_asked(request, loop.run_in_executor(pool, score_uploads, *given))
         finally:
-            ended.set()  # a request that took too long takes no more of the others' time
+            ended.set()  # a request that took too long, or whose caller has gone, takes no more of the others' time
         metrics.scored(run, machine, rows)
         about = {"run": run, "machine": machine, "scorer": name, "threshold": model.thresholds[name].value}
         status = 422 if all("error" in row for row in rows) else 200
@@ -120,6 +121,19 @@ def application(models: Models, config: Serve) -> Guard:
     for kind in kinds:
         app.add_exception_handler(kind, _refused)
     return Guard(app, config, metrics.answered)
+
+
+async def _while_asked(request: Request, work: asyncio.Future[T]) -> T:
+    """What the work gives; `ClientDisconnect` as soon as the caller has gone, as one does who waits no longer."""
+    gone = asyncio.ensure_future(request.receive())  # after its body nothing else comes
+    try:
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise ClientDisconnect
+        return work.result()
+    finally:
+        gone.cancel()
+        work.cancel()
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
@@ -137,7 +151,7 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
             known = {404: pages, 405: "this page takes another method"}
             refusal = RefusalError(error.status_code, known.get(error.status_code, str(error.detail)))
         case ClientDisconnect():
-            refusal = RefusalError(400, "the request ended before its body did")  # to nobody, but it is counted
+            refusal = RefusalError(400, "the caller has gone before the answer")  # to nobody, but it is counted
         case OSError():  # a full disk, as a recording is a file while it is scored
             why = error.strerror or str(error)
             log.error("a request failed (%s): recordings are kept in TMPDIR while they are scored", error)
