@@ -267,6 +267,15 @@ def test_a_fused_run_has_a_report_without_sounds(run: Path) -> None:
     assert "fused" in data["machines"][0]["notes"][0]
 
 
+def test_recordings_of_predictions_that_are_gone_are_counted_and_no_pattern_stands_for_them(run: Path) -> None:
+    path = next(Path("data/fan/test").glob("*.wav")).rename("new1.wav")  # what new[1].wav means as a pattern
+    table = pd.DataFrame({"path": [str(path), "new[1].wav"], "machine": "fan", "score": 2.0})
+    table.to_csv("predictions.csv", index=False)
+    saying = r"1 of 2 recordings of the table of predictions are not there \(new\[1\].wav\)"
+    refuses("report", "name=one", "predictions=predictions.csv", saying=saying)
+    succeeds("report", "name=one", "predictions=predictions.csv", "clips=0")
+
+
 def test_what_cannot_be_reported_is_refused(run: Path) -> None:
     refuses("report", "name=three", saying="three does not exist")
     refuses("report", "name=one", "scorer=best", saying="scorer=best")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from os.path import lexists
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from asd.places import mirrored
 from asd.runs import RunDirectory, ScoreFolder
 from asd.settings.parsing import stored_run
 from asd.stages.jobs import Job, dataset_of, load_test, prepare
-from asd.types import AsdError, Clip, Split, section_name
+from asd.types import AsdError, Clip, Split, named, section_name
 
 _NEEDED = ("path", "machine", "score")  # columns of a table of predictions
 
@@ -76,6 +77,14 @@ def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
 
 def predicted_recordings(rows: pd.DataFrame, train: Recordings) -> Recordings:
     """The recordings of rows of a table of predictions, read as the training clips were, of the sections it tells."""
+    places = [mirrored(file) for file in rows["file"]]
+    for place in places:
+        list_names(place)
+    if gone := [place.name for place in places if not lexists(place)]:
+        raise AsdError(
+            f"{len(gone)} of {len(rows)} recordings of the table of predictions are not there ({named(gone)}); start "
+            f"this in the folder where predict was started, remove their rows, or report with clips=0"
+        )
     clips = clips_of_files(rows["file"].tolist(), rows["machine"].iloc[0], Split.TEST)
     sections = zip(clips, map(section_name, rows["section"]), strict=True)
     return _like(train, [replace(clip, section=section or clip.section) for clip, section in sections])
