@@ -240,6 +240,9 @@ def test_sections_may_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     about = session_of(Path("pump.onnx")).get_modelmeta().custom_metadata_map
     assert about["sections"] == 'left,"to, right"'
     assert about["section_numbers"] == f"{crc32(b'left')},{crc32(b'to, right')}"
+    done = subprocess.run([sys.executable, EXAMPLE, "pump.onnx", "left0.wav"], capture_output=True, text=True)
+    expected = library.load("runs/statistics", device="cpu").score_files("recordings.csv")["score"][0]
+    assert float(done.stdout.split("\t")[1]) == pytest.approx(expected, abs=1e-4), done
 
 
 @pytest.mark.parametrize("compatible", [False, pytest.param(True, marks=pytest.mark.slow)])

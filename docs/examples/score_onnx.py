@@ -29,7 +29,7 @@ def main(graph: str, *paths: str) -> int:
         sound = channels.mean(1) if channel == "mean" else channels[:, int(channel)]
         given = {"waveform": sound[None] if n == 1 else channels.T[None, :n]}  # full scale is 1
         if asks_for_section:
-            given["section"] = np.array([int(about["sections"].split(",")[0])])  # which one it is, you know
+            given["section"] = np.array([int(about["section_numbers"].split(",")[0])])  # which one it is, you know
         score = session.run(["score"], given)[0][0]
         n_above += score > threshold
         print(f"{path}\t{score:.6f}\t{'anomalous' if score > threshold else 'normal'}")
