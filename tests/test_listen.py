@@ -176,7 +176,7 @@ def test_a_listening_that_is_stopped_before_anything_comes_is_no_error(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_listening_that_is_stopped_before_its_pipe_has_anything_is_no_error(plant: Path, number: int) -> None:
     os.mkfifo("pipe")
     process = subprocess.Popen(

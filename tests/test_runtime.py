@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from asd.core.files import alone
-from asd.core.runtime import own_code
+from asd.core.runtime import own_code, stopped_by_termination
 from asd.types import AsdError
 
 
@@ -139,3 +140,17 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(AsdError, match=r"cannot write \S+/file/\.place\.lock"), alone(tmp_path / "file/place"):
         pass
+
+
+def test_a_signal_interrupts_unless_it_is_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stopped_by_termination(signal.SIGHUP):
+            signal.raise_signal(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            with pytest.raises(KeyboardInterrupt), stopped_by_termination(signal.SIGHUP):
+                signal.raise_signal(number)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)

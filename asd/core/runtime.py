@@ -195,16 +195,21 @@ def _imports(code: bytes, package: Name) -> tuple[Name, ...]:
 
 
 @contextmanager
-def stopped_by_termination() -> Iterator[None]:
-    """A termination signal, as of a service manager, interrupts as Ctrl-C does; in the main thread only."""
+def stopped_by_termination(*more: signal.Signals) -> Iterator[None]:
+    """A termination signal, as of a service manager, interrupts as Ctrl-C does, and so do more signals.
+
+    In the main thread only; a signal that is ignored, as by nohup, stays so.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    heeded = [kind for kind in (signal.SIGTERM, *more) if signal.getsignal(kind) != signal.SIG_IGN]
+    before = {kind: signal.signal(kind, signal.default_int_handler) for kind in heeded}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def on_threads(work: Callable[[T], R], items: Sequence[T], what: str = "", most: int | None = None) -> list[R]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -164,7 +165,7 @@ def listen(config: Listen) -> ListenResult:
     with alone(folder, busy=busy):
         mark = folder / f"scored-{fingerprint(str(Path(config.input).resolve()))}"  # a mark for each folder
         try:
-            with stopped_by_termination():
+            with stopped_by_termination(signal.SIGHUP):  # a terminal that is closed
                 pieces = source_of(
                     config.input,
                     plan.sample_rate_hz,
@@ -213,7 +214,7 @@ def _listen(model: RunModel, plan: Plan, pieces: Iterator[Piece], folder: Path) 
     listener = Listener(plan, model.training_scores, model.score, emit, scores.send, folder)
     started_s, is_stopped = time.process_time(), False
     try:
-        with stopped_by_termination():
+        with stopped_by_termination(signal.SIGHUP):
             for piece in pieces:
                 if model.has_changed():
                     log.info("the model was recalibrated; its new threshold is %.4g", model.rule().above)
