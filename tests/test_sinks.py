@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -90,6 +91,19 @@ def test_the_signature_is_that_of_openssl() -> None:
         ["openssl", "dgst", "-sha256", "-hmac", "key"], input=b"17.{}", capture_output=True, check=True
     )
     assert signature("key", "17", b"{}") == "sha256=" + done.stdout.decode().split()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALL_PROXY", "ftp://a"), ("NO_PROXY", "[::1"), ("SSL_CERT_FILE", "no.pem"), ("ALL_PROXY", "socks5://a")],
+)
+def test_an_environment_that_no_webhook_can_use_is_a_sentence(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(AsdError, match=r"proxies or SSL_CERT_FILE of the environment cannot be used \(.+unset them"):
+        Webhook("https://127.0.0.1:9/x")
 
 
 @pytest.mark.parametrize(("status", "more"), [(400, ""), (307, " and leads elsewhere; name the address it leads to")])

@@ -89,7 +89,11 @@ class Webhook:
         self.n_lost, self._n_queued, self._n_taken = 0, 0, 0
         self._place = f"{parts.scheme}://{parts.hostname}"  # without a password or a key, for messages
         self._url, self._secret, self._tries, self._wait_s = url, secret, tries, first_wait_s
-        self._client = httpx.Client(timeout=timeout_s)
+        try:
+            self._client = httpx.Client(timeout=timeout_s)
+        except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+            why = f"the proxies or SSL_CERT_FILE of the environment cannot be used ({error})"
+            raise AsdError(f"webhook=: {why}; correct the variables, such as ALL_PROXY, or unset them") from error
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the whole address, with its key
         self._failures = (httpx.HTTPError, httpx.InvalidURL)
         self._queue: queue.Queue[Event | None] = queue.Queue(QUEUED)
