@@ -168,6 +168,18 @@ def test_the_place_where_a_model_works_goes_with_it(monkeypatch: pytest.MonkeyPa
     assert not list(tmp_path.iterdir())
 
 
+def test_nothing_of_recordings_that_are_scored_is_kept(
+    data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    options = {"training.epochs": 1}
+    model = asd.fit(data / "fan/train", detector="autoencoder", options=options, device="cpu")
+    before = sorted(tmp_path.rglob("*"))
+    first, again = (model.score_files(data / "fan/test") for _ in range(2))
+    pd.testing.assert_frame_equal(first, again)
+    assert sorted(tmp_path.rglob("*")) == before  # a service would fill its disk
+
+
 def test_a_detector_of_ones_own_by_its_class(data: Path) -> None:
     model = asd.fit(arrays(data), RATE, detector=Loudness, options={"floor_db": -5.0})
     assert model.score(arrays(data)[0], RATE).score == 0.0

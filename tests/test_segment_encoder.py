@@ -60,6 +60,9 @@ def test_embeddings_are_computed_once(root: Path, tmp_path: Path, monkeypatch: p
         with pytest.raises(TypeError):
             cached_embeddings(beats(beats_pt(tmp_path, seed=1)), own, CPU, tmp_path)
     np.testing.assert_array_equal(first, again)
+    kept = sorted(tmp_path.rglob("*"))
+    np.testing.assert_array_equal(cached_embeddings(beats(checkpoint), own, CPU, None), first)
+    assert sorted(tmp_path.rglob("*")) == kept
 
 
 def test_an_interrupted_computation_goes_on_where_it_stopped(

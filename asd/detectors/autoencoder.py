@@ -207,7 +207,8 @@ class Autoencoder(Detector):
 
     def _windows(self, recordings: Recordings, *, exact: bool = False) -> Windows:
         exact = exact or self.compatible
-        frames = log_mel_frames(recordings, self.log_mel, self.context.cache, self.context.device, exact=exact)
+        cache, device = self.context.cache_of(recordings), self.context.device
+        frames = log_mel_frames(recordings, self.log_mel, cache, device, exact=exact)
         short = np.flatnonzero(frames.lengths < self.n_frames)
         if len(short):
             least = (self.n_frames - 1) * self.log_mel["hop_samples"]

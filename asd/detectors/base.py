@@ -24,7 +24,7 @@ from asd.data.recordings import Recordings, in_memory, joined
 from asd.data.supplemental import NOTHING, Supplement
 from asd.detectors import DetectorSettings
 from asd.scoring.references import FloatArray
-from asd.types import NEAR, AsdError, Clip, FrontEnd
+from asd.types import NEAR, AsdError, Clip, FrontEnd, Split
 
 Scores = dict[str, npt.NDArray[np.float64]]  # scorer -> (clips,)
 
@@ -43,6 +43,7 @@ class RunContext:
         supplement: what there is to learn from besides a machine's training clips.
         code: hash of what computes the scores and is no part of this package, see `core.runtime.own_code`.
         front_end: that of the recordings which the detector is fitted on; for waveforms that are in no file.
+        meets_new: outside a run, where the clips that are scored are new ones each time: nothing of them is kept.
     """
 
     device: torch.device
@@ -54,6 +55,11 @@ class RunContext:
     supplement: Supplement = NOTHING
     front_end: FrontEnd = NEAR
     code: str = ""
+    meets_new: bool = False
+
+    def cache_of(self, recordings: Recordings) -> Path | None:
+        """Where features of recordings are kept; None where nobody would ask for them again."""
+        return None if self.meets_new and recordings.clips[0].split is Split.TEST else self.cache
 
     def all_normals(self, recordings: Recordings) -> Recordings:
         """The training clips first, and all other normal recordings."""

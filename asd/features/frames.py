@@ -46,15 +46,16 @@ class Frames:
 
 
 def log_mel_frames(
-    recordings: Recordings, log_mel: dict[str, int], cache: Path, device: torch.device, *, exact: bool = False
+    recordings: Recordings, log_mel: dict[str, int], cache: Path | None, device: torch.device, *, exact: bool = False
 ) -> Frames:
     """Log-mel frames of the recordings, read from `cache` or computed there.
 
     Args:
         log_mel: keyword arguments of `features.LogMel` without the sample rate.
+        cache: a folder; None: they are kept nowhere.
         exact: float32 instead of 16-bit steps.
     """
-    if not recordings.is_on_disk:
+    if cache is None or not recordings.is_on_disk:
         return _computed(recordings, log_mel, device, exact)
     folder = cache / _key(recordings, log_mel, exact)
     if (frames := _read(folder)) is None:

@@ -153,7 +153,7 @@ def _detector(config: Run, cache: Path, directory: Path, **known: Any) -> Detect
 def lone_detector(config: Run, front_end: FrontEnd) -> Detector:
     """A detector to fit or load outside a run, with a place to work in that goes with it."""
     place = Path(tempfile.mkdtemp(prefix="asd-"))
-    known = {"seed": config.seeds[0], "front_end": front_end, "code": config.own_code}
+    known = {"seed": config.seeds[0], "front_end": front_end, "code": config.own_code, "meets_new": True}
     detector = _detector(config, place / "cache", place / "run", **known)
     weakref.finalize(detector, shutil.rmtree, place, ignore_errors=True)
     return detector

@@ -86,7 +86,8 @@ class SegmentEncoder(ClipEncoder):
 
     def _directions(self, recordings: Recordings) -> FloatArray:
         if self.settings.is_frozen:
-            return cached_embeddings(self.module, recordings, self.context.device, self.context.cache)
+            cache = self.context.cache_of(recordings)
+            return cached_embeddings(self.module, recordings, self.context.device, cache)
         return clip_embeddings(self.module, recordings, self.context.device, _label(recordings))
 
 
@@ -116,10 +117,11 @@ def clip_embeddings(encoder: Encoder, recordings: Recordings, device: torch.devi
     return unit(vectors)
 
 
-def cached_embeddings(encoder: Encoder, recordings: Recordings, device: torch.device, cache: Path) -> FloatArray:
-    """The same of a frozen encoder, known by its `origin`: read from `cache` or computed there."""
-    if not recordings.is_on_disk:
-        return clip_embeddings(encoder, recordings, device, _label(recordings))
+def cached_embeddings(encoder: Encoder, recordings: Recordings, device: torch.device, cache: Path | None) -> FloatArray:
+    """The same of a frozen encoder, known by its `origin`: read from `cache` or computed there; None: kept nowhere."""
+    if cache is None or not recordings.is_on_disk:
+        vectors = clip_embeddings(encoder, recordings, device, _label(recordings))
+        return unit(vectors.astype(np.float32).astype(np.float64))  # the digits that are kept: one score every way
     first = recordings.clips[0]
     key = fingerprint(_FORMAT, encoder.origin, recordings.key())
     folder = cache / f"{first.machine}-{first.split}-embedding-{key}"
