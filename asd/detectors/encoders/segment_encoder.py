@@ -120,8 +120,8 @@ def clip_embeddings(encoder: Encoder, recordings: Recordings, device: torch.devi
 def cached_embeddings(encoder: Encoder, recordings: Recordings, device: torch.device, cache: Path | None) -> FloatArray:
     """The same of a frozen encoder, known by its `origin`: read from `cache` or computed there; None: kept nowhere."""
     if cache is None or not recordings.is_on_disk:
-        vectors = clip_embeddings(encoder, recordings, device, _label(recordings))
-        return unit(vectors.astype(np.float32).astype(np.float64))  # the digits that are kept: one score every way
+        exact = clip_embeddings(encoder, recordings, device, _label(recordings))
+        return unit(exact.astype(np.float32).astype(np.float64))  # the digits that are kept: one score every way
     first = recordings.clips[0]
     key = fingerprint(_FORMAT, encoder.origin, recordings.key())
     folder = cache / f"{first.machine}-{first.split}-embedding-{key}"
