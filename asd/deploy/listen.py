@@ -18,12 +18,12 @@ from asd.core.runtime import fingerprint, log, stopped_by_termination
 from asd.data.audio import Sound
 from asd.data.recordings import Recordings
 from asd.data.remarks import unlike
-from asd.data.windows import HARDLY_LONGER
 from asd.deploy.alarms import Rule, below_of
 from asd.deploy.listener import Listener, Plan
 from asd.deploy.sinks import JsonLines, Mqtt, Sink, Webhook
 from asd.deploy.sources import source_of
 from asd.deploy.stream import Piece
+from asd.detectors.windowed import HARDLY_LONGER
 from asd.library import Model, load
 from asd.runs import RunDirectory
 from asd.settings.stages import Listen
