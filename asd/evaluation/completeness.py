@@ -6,7 +6,7 @@ names, whatever is missing is an error that names it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from asd.types import AsdError, Split, named
 ALL = ("all",)
 NAMED = 3  # machines, clips or sections that a sentence names
 
-Missing = dict[str, list[str]]  # machine -> what it lacks, as the ends of sentences
+Missing = list[tuple[str, str]]  # machines, and what they lack as the ends of sentences
 Folders = Mapping[RunDirectory, ScoreFolder]  # whose scores are looked at
 
 
@@ -46,14 +46,14 @@ def is_all(machines: Sequence[str]) -> bool:
 
 def require_whole(place: Path, missing: Missing, have: Iterable[str], machines: Sequence[str]) -> list[str]:
     """What is missing, in sentences; refuses a part of a run, unless machine= has asked for it: then it warns."""
-    sentences = [f"{machine} {what}" for machine, lacks in sorted(missing.items()) for what in lacks]
-    if not is_all(machines):
-        for machine in sorted({*machines} & missing.keys()):
-            for what in missing[machine]:
-                log.warning("%s is not whole: %s %s", place, machine, what)
+    every = sorted(dict.fromkeys(missing), key=lambda lack: lack[0])  # what several seeds lack is said once
+    sentences = [f"{machine} {what}" for machine, what in every]
     if not sentences or not is_all(machines):
+        for machine, what in every:
+            if machine in machines:
+                log.warning("%s is not whole: %s %s", place, machine, what)
         return sentences
-    whole = sorted({*have} - missing.keys()) or sorted(have)
+    whole = sorted({*have} - {machine for machine, _ in every}) or sorted(have)
     raise AsdError(
         f"{place} is not whole: {'; '.join(sentences)}; train or score what is missing, or say which machines "
         f"shall count with machine={listed(whole)}"
@@ -66,46 +66,40 @@ def missing_runs(runs: Path, name: str, machines: Sequence[str], seed: int | Non
     every = [*find_runs(runs, name), *begun]
     asked = {machine for run in every for machine in _asked(run)} if is_all(machines) else set()
     untrained = asked - {run.machine for run in every}
-    missing = {machine: ["was to be trained with the others and is not in the run"] for machine in untrained}
-    for run in begun:
-        if (is_all(machines) or run.machine in machines) and seed in (None, run.seed):
-            what = f"seed {run.seed} was begun and is not complete (the same train or enroll resumes)"
-            missing.setdefault(run.machine, []).append(what)
-    return missing
+    missing = [(machine, "was to be trained with the others and is not in the run") for machine in untrained]
+    return missing + [
+        (run.machine, f"seed {run.seed} was begun and is not complete (the same train or enroll resumes)")
+        for run in begun
+        if (is_all(machines) or run.machine in machines) and seed in (None, run.seed)
+    ]
 
 
 def missing_scores(folders: Folders, scorer: str) -> Missing:
-    """Scores, sections, clips and scorers that should be there; what each seed lacks is said once."""
+    """Scores, sections, clips and scorers that should be there."""
     every = {name for folder in folders.values() for name in folder.scorers}
     if every and scorer not in every:
         raise AsdError(f"the run has no scores of scorer={scorer}; it has {', '.join(sorted(every))}")
-    missing: Missing = {}
-    for run, folder in folders.items():
-        lacks = missing.setdefault(run.machine, [])
-        if not folder.scorers:
-            lacks.append("has no scores of test clips")
-        elif absent := sorted(every - {*folder.scorers}):
-            lacks.append(f"has no scores of scorer={named(absent, NAMED)}")
-        else:
-            lacks += _missing_clips(folder, scorer)
-    return {machine: list(dict.fromkeys(lacks)) for machine, lacks in missing.items() if lacks}
+    return [(run.machine, what) for run, folder in folders.items() for what in _lacks(folder, scorer, every)]
 
 
-def _missing_clips(folder: ScoreFolder, scorer: str) -> list[str]:
-    data = folder.data()
-    if data is None:
-        return [f"lacks {folder.path}/clips.json, which lists its test clips"]
-    lacks = []
-    if untested := sorted({*data.trained_sections} - data.sections):
-        lacks.append(f"has no test clips of section {named(untested, NAMED)}, which it was trained on")
-    table = folder.table(scorer)
-    test = table.loc[table["split"] == Split.TEST, ["file", "section", "domain"]]
-    scored = {*test.itertuples(index=False, name=None)}
-    if absent := [clip[0] for clip in data.clips if clip not in scored]:
-        lacks.append(f"lacks scores of {len(absent)} of {len(data.clips)} test clips ({named(absent, NAMED)})")
-    if strange := sorted(file for file, _, _ in scored - {*data.clips}):
-        lacks.append(f"has scores that are of none of its test clips: {len(strange)} ({named(strange, NAMED)})")
-    return lacks
+def _lacks(folder: ScoreFolder, scorer: str, scorers: set[str]) -> Iterator[str]:
+    """What the scores of a run lack of what they should have, as the ends of sentences."""
+    if not folder.scorers:
+        yield "has no scores of test clips"
+    elif absent := sorted(scorers - {*folder.scorers}):
+        yield f"has no scores of scorer={named(absent, NAMED)}"
+    elif (data := folder.data()) is None:
+        yield f"lacks {folder.path}/clips.json, which lists its test clips"
+    else:
+        if untested := sorted({*data.trained_sections} - data.sections):
+            yield f"has no test clips of section {named(untested, NAMED)}, which it was trained on"
+        table = folder.table(scorer)
+        test = table.loc[table["split"] == Split.TEST, ["file", "section", "domain"]]
+        scored = {*test.itertuples(index=False, name=None)}
+        if absent := [clip[0] for clip in data.clips if clip not in scored]:
+            yield f"lacks scores of {len(absent)} of {len(data.clips)} test clips ({named(absent, NAMED)})"
+        if strange := sorted(file for file, _, _ in scored - {*data.clips}):
+            yield f"has scores that are of none of its test clips: {len(strange)} ({named(strange, NAMED)})"
 
 
 def sample_rate_of(run: RunDirectory) -> int:
@@ -128,11 +122,12 @@ def declared_of(run: RunDirectory) -> dict[str, Any]:
 
 def missing_labels(tables: Mapping[str, pd.DataFrame]) -> Missing:
     """Test clips without a label, of each machine's table."""
-    missing: Missing = {}
+    missing = []
     for machine, table in tables.items():
         test = table[table["split"] == Split.TEST]
         if unknown := test["file"][test["label"] == ""].tolist():
-            missing[machine] = [f"has no label for {len(unknown)} of {len(test)} test clips ({named(unknown, NAMED)})"]
+            what = f"has no label for {len(unknown)} of {len(test)} test clips ({named(unknown, NAMED)})"
+            missing.append((machine, what))
     return missing
 
 
@@ -148,12 +143,12 @@ def _asked(run: RunDirectory) -> list[str]:
 def absent_machines(folders: Folders, year: Year, left_out: Iterable[str]) -> Missing:
     """Machines of the year's data that the run does not have, where its recordings are the challenge's."""
     have = {run.machine for run in folders} | {*left_out}
-    missing: Missing = {}
+    missing: Missing = []
     for root in {data.root for folder in folders.values() if (data := folder.data())}:
         part = _published_part(mirrored(root), year)
         wanted = {*year.dev} if part == "dev" else {*year.eval} if part == "eval" else set()
         if have & wanted:
-            missing |= {name: [f"of {year.year} is not in the run"] for name in wanted - have}
+            missing += [(name, f"of {year.year} is not in the run") for name in wanted - have]
     return missing
 
 
@@ -163,12 +158,6 @@ def left_out(runs: Path, name: str, machines: Sequence[str]) -> list[str]:
         return []
     every = {run.machine for run in (*find_runs(runs, name), *begun_runs(runs, name))}
     return sorted(every - {*machines})
-
-
-def merged(*several: Missing) -> Missing:
-    """Several reports of missing parts as one."""
-    machines = dict.fromkeys(machine for missing in several for machine in missing)
-    return {name: [what for missing in several for what in missing.get(name, [])] for name in machines}
 
 
 def _published_part(root: Path, year: Year) -> Literal["dev", "eval"] | None:

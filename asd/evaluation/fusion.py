@@ -20,7 +20,6 @@ from asd.evaluation.completeness import (
     NAMED,
     chosen_runs,
     declared_of,
-    merged,
     missing_runs,
     missing_scores,
     require_whole,
@@ -110,10 +109,8 @@ def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunD
     """The runs of a member, of the machines that are asked for."""
     name, _, scorer = member.partition(":")
     runs = chosen_runs(folder, name, machines)
-    missing = merged(
-        missing_runs(folder, name, machines),
-        missing_scores({run: run.scores for run in runs}, scorer or runs[0].default_scorer()),
-    )
+    missing = missing_runs(folder, name, machines)
+    missing += missing_scores({run: run.scores for run in runs}, scorer or runs[0].default_scorer())
     require_whole(folder / name, missing, {run.machine for run in runs}, machines)
     same_seeds(runs)
     for run in runs:

@@ -13,7 +13,7 @@ from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth,
 from asd.challenge.years import Unit, Year, get_year
 from asd.core.storage import list_names
 from asd.evaluation import completeness
-from asd.evaluation.completeness import Folders, Missing, chosen_runs, is_all, merged, require_whole
+from asd.evaluation.completeness import Folders, Missing, chosen_runs, is_all, require_whole
 from asd.places import place_name
 from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, same_seeds
 from asd.types import AsdError, Split
@@ -93,20 +93,20 @@ def _whole(place: Path, folders: Folders, year: Year, machines: Sequence[str], a
     own = {run.machine for run, folder in folders.items() if folder.is_own}
     # Machines of the evaluation set may be in the same run; on other recordings, what there is was asked for.
     elsewhere = {*year.eval} - {*year.dev} - {run.machine for run in folders}
-    begun = completeness.missing_runs(place.parent, place.name, machines) if are_own else {}
+    begun = completeness.missing_runs(place.parent, place.name, machines) if are_own else []
     left_out = completeness.left_out(place.parent, place.name, machines)
     tables = _tables_of(folders)
-    missing = merged(
-        {machine: what for machine, what in begun.items() if machine not in elsewhere},
-        completeness.missing_scores(folders, default),
-        completeness.missing_labels({machine: first[machine] for machine in first if machine not in own}),
-        _apart(tables, default),
-        completeness.absent_machines(folders, year, left_out),
-    )
+    missing = [
+        *((machine, what) for machine, what in begun if machine not in elsewhere),
+        *completeness.missing_scores(folders, default),
+        *completeness.missing_labels({machine: first[machine] for machine in first if machine not in own}),
+        *_apart(tables, default),
+        *completeness.absent_machines(folders, year, left_out),
+    ]
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
     lacks += [f"{machine} is left out by machine=" for machine in left_out]
     unlabelled = completeness.missing_labels({machine: table for machine, table in first.items() if machine in own})
-    lacks += [f"{machine} {what}" for machine, whats in unlabelled.items() for what in whats]
+    lacks += [f"{machine} {what}" for machine, what in unlabelled]
     known = {s: {k: table[table["label"] != ""] for k, table in by.items()} for s, by in tables.items()}
     return _labelled(place, folders, known, default, lacks)
 
@@ -140,14 +140,14 @@ def _by_truth(
     same_seeds([*folders])
     default = next(iter(folders)).default_scorer()
     tables = _tables_of(folders)
-    missing = merged(
-        {machine: [f"of {year.year} is not in the run"] for machine in wanted - {run.machine for run in folders}},
-        {m: what for m, what in completeness.missing_runs(place.parent, place.name, machines).items() if m in wanted},
-        completeness.missing_scores(folders, default),
-        _apart(tables, default),
-        _missing_units(folders, default, truth),
-        {machine: [f"has no labels in {root}, or not of every section"] for machine in unlabelled},
-    )
+    missing = [
+        *((machine, f"of {year.year} is not in the run") for machine in wanted - {run.machine for run in folders}),
+        *(lack for lack in completeness.missing_runs(place.parent, place.name, machines) if lack[0] in wanted),
+        *completeness.missing_scores(folders, default),
+        *_apart(tables, default),
+        *_missing_units(folders, default, truth),
+        *((machine, f"has no labels in {root}, or not of every section") for machine in unlabelled),
+    ]
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
     lacks += [f"{m} is left out by machine=" for m in sorted(every - wanted)]
     known = {s: {k: with_truth(table, truth, year) for k, table in by.items()} for s, by in tables.items()}
@@ -187,14 +187,13 @@ def _tables_of(folders: Folders) -> Tables:
 
 def _apart(tables: Tables, default: str) -> Missing:
     """Machines of which a scorer has a table of other clips or labels than the default one has, as after an edit."""
-    missing: Missing = {}
+    missing = []
     for scorer, by_seed in tables.items() if default in tables else ():
         what = f"has other clips or labels in the scores of {scorer} than in those of {default}"
         for seed, table in by_seed.items():
             own, others = ({*each[CLIP].itertuples(index=False)} for each in (tables[default][seed], table))
-            for machine in sorted({clip[0] for clip in own ^ others}):
-                missing.setdefault(machine, []).append(what)
-    return {machine: list(dict.fromkeys(what)) for machine, what in missing.items()}
+            missing += [(machine, what) for machine in {clip[0] for clip in own ^ others}]
+    return missing
 
 
 def _folders(runs: Sequence[RunDirectory], data: Path | None) -> dict[RunDirectory, ScoreFolder]:
@@ -214,14 +213,14 @@ def _labels(folder: ScoreFolder) -> bool:
 
 def _missing_units(folders: Folders, scorer: str, truth: GroundTruth) -> Missing:
     """Sections of the evaluation set of which a machine has no scores."""
-    missing: Missing = {}
+    missing = []
     for run, folder in folders.items():
         table = folder.table(scorer)
         for unit in truth:
             if unit.machine == run.machine and table[_is_of(table, unit)].empty:
                 section = " ".join(filter(None, (unit.section, unit.domain)))
-                missing.setdefault(run.machine, []).append(f"has no scores of section {section}")
-    return {machine: list(dict.fromkeys(lacks)) for machine, lacks in missing.items()}
+                missing.append((run.machine, f"has no scores of section {section}"))
+    return missing
 
 
 def with_truth(table: pd.DataFrame, truth: GroundTruth, year: Year) -> pd.DataFrame:

@@ -23,7 +23,6 @@ from asd.evaluation.completeness import (
     ALL,
     declared_of,
     is_all,
-    merged,
     missing_runs,
     missing_scores,
     require_whole,
@@ -147,16 +146,16 @@ def _machines_to_submit(config: Submit, year: Year, have: set[str]) -> set[str]:
         return {*year.eval}
     why = "machine=all" if have & {*year.eval} else f"no evaluation machine of {year.year} is in the run"
     log.warning("%s: packaging a rehearsal of %s", why, ", ".join(sorted(have)))
-    return have | missing_runs(config.runs, config.name, ALL, config.seed).keys()
+    return have | {machine for machine, _ in missing_runs(config.runs, config.name, ALL, config.seed)}
 
 
 def _require_whole(config: Submit, runs: Sequence[RunDirectory], chosen: Collection[str], scorer: str) -> None:
     """Refuses a package that lacks machines, sections or clips, unless machine= has asked for a part."""
     have = {run.machine for run in runs}
-    every = missing_runs(config.runs, config.name, ALL, config.seed)
-    begun = {machine: what for machine, what in every.items() if machine in chosen}
-    absent = {name: [f"of {config.year} is not in the run"] for name in {*chosen} - have - begun.keys()}
-    missing = merged(begun, absent, missing_scores({run: run.scores for run in runs}, scorer))
+    begun = [lack for lack in missing_runs(config.runs, config.name, ALL, config.seed) if lack[0] in chosen]
+    absent = {*chosen} - have - {machine for machine, _ in begun}
+    missing = [*begun, *((name, f"of {config.year} is not in the run") for name in absent)]
+    missing += missing_scores({run: run.scores for run in runs}, scorer)
     require_whole(config.runs / config.name, missing, have, config.machine)
 
 

@@ -56,8 +56,8 @@ def predict(config: Predict) -> Predicted:
     runs = {run.machine: run for run in reversed(chosen_runs(config.runs, name, config.machine, config.seed))}
     if config.undo or config.audio is None:
         return Predicted(Path(), pd.DataFrame(columns=list(COLUMNS)), {}, 0, [undo_last([*runs.values()], config.runs)])
-    begun = missing_runs(config.runs, name, config.machine) if is_all(config.machine) else {}
-    known = sorted({*runs, *begun})
+    begun = missing_runs(config.runs, name, config.machine) if is_all(config.machine) else []
+    known = sorted({*runs, *(machine for machine, _ in begun)})
     clips = [replace(clip, machine=_machine(clip, known)) for clip in clips_of_files(config.audio, "", Split.TEST)]
     if others := [clip for clip in clips if clip.machine not in runs]:
         raise AsdError(

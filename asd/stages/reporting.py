@@ -54,8 +54,10 @@ def report(config: Report) -> WrittenReport:
     folder = config.predictions.parent if config.predictions else config.runs / name
     check_file_place(path := config.out or folder / "report.html")
     warn_of_run(config.runs, name)
-    for machine, lacks in sorted(missing_runs(config.runs, name, config.machine).items()):
-        log.warning("%s is not whole, and the page lacks a part: %s %s", config.runs / name, machine, "; ".join(lacks))
+    missing = missing_runs(config.runs, name, config.machine)
+    for machine in sorted({machine for machine, _ in missing}):
+        lacks = "; ".join(what for of, what in missing if of == machine)
+        log.warning("%s is not whole, and the page lacks a part: %s %s", config.runs / name, machine, lacks)
     seed = every[0].seed if config.seed is None else config.seed
     runs = {run.machine: run for run in chosen_runs(config.runs, name, config.machine, seed)}
     for run in runs.values():
