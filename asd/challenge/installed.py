@@ -91,8 +91,7 @@ def inspect(root: Path, machine: str, part: Part, year: Year, *, quick: bool) ->
     wanted = year.archive(part, machine).file
     if revision(manifest.archive)[1] < revision(wanted)[1]:
         return Finding(machine, part, "replaced", n_clips, f"{manifest.archive} was replaced by {wanted}")
-    wrong = [name for name, known in manifest.files.items() if not _is_whole(folder / name, known, quick)]
-    if wrong:
+    if wrong := [name for name, known in manifest.files.items() if not _is_whole(folder / name, known, quick)]:
         about = f"{len(wrong)} of {len(manifest.files)} files missing or changed, the first {min(wrong)}"
         return Finding(machine, part, "damaged", n_clips - len(wrong), about)
     return Finding(machine, part, "present", n_clips)
@@ -100,8 +99,7 @@ def inspect(root: Path, machine: str, part: Part, year: Year, *, quick: bool) ->
 
 def recordings(folder: Path, part: Part) -> list[Path]:
     """Where the recordings of one archive lie, supplemental ones too: by its manifest, or put there by hand."""
-    manifest = _read(folder / manifest_name(part))
-    if manifest is not None:
+    if (manifest := _read(folder / manifest_name(part))) is not None:
         return [folder / name for name in sorted(manifest.files) if is_recording(Path(name))]
     beside = [] if part == "eval_test" else find_recordings(folder / "supplemental")
     return [path for paths in _by_hand(folder, part).values() for path in paths] + beside
@@ -183,8 +181,7 @@ def install_truth(path: Path, folder: Path, year: Year) -> None:
             shutil.copyfile(path, unpacked / path.name)
         else:
             unpack(path, unpacked, truth_place)
-        strange = read_ground_truth(unpacked, year).keys() - {*year.eval_units()}
-        if strange:
+        if strange := read_ground_truth(unpacked, year).keys() - {*year.eval_units()}:
             unit = min(strange, key=str)
             raise AsdError(f"{path} has labels of {unit.machine} section {unit.section}, not of {year.year}")
         if folder.exists():

@@ -156,8 +156,7 @@ def _is_archive_of(path: Path, label: str) -> bool:
 
 def _output_files(table: pd.DataFrame, year: Year) -> dict[str, str]:
     """File name -> text of every score and decision file of a score table."""
-    missing = [column for column in SCORE_COLUMNS if column not in table]
-    if missing:
+    if missing := [column for column in SCORE_COLUMNS if column not in table]:
         raise AsdError(f"the score table has no column {', '.join(missing)}: score the run again.")
     rows = table[table["split"] == Split.TEST]
     if rows.empty:

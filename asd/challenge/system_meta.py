@@ -158,14 +158,12 @@ def meta_defects(meta: object, template: Meta, label: str, machines: tuple[str, 
     if not isinstance(meta, dict):
         yield f"it is no YAML mapping ({meta})."
         return
-    named = _lookup(meta, "submission.label")
-    if named != label:
+    if (named := _lookup(meta, "submission.label")) != label:
         yield f"submission.label is {named!r} in place of {label!r}."
     for path, _ in flattened(template):
         if path == "submission.label" or path.startswith("results."):
             continue
-        value = _lookup(meta, path, _ABSENT)
-        if value is _ABSENT:
+        if (value := _lookup(meta, path, _ABSENT)) is _ABSENT:
             yield f"{path} is missing."
         elif path == _AUTHORS:
             yield from _author_defects(value, template)

@@ -195,8 +195,7 @@ def _csv_defects(name: str, kind: Kind, unit: Unit, content: bytes, rules: _Rule
     if doubled := sorted(file for file, count in Counter(files).items() if count > 1):
         yield f"{name} lists {_first(doubled)} more than once."
     known = rules.clips[unit]
-    unknown = [file for file in files if not (file in known if known else _belongs(file, unit))]
-    if unknown:
+    if unknown := [file for file in files if not (file in known if known else _belongs(file, unit))]:
         yield f"{name} lists {_first(unknown)}, which is not a clip of {' '.join(filter(None, unit))}."
     wanted = len(known) if known else rules.year.n_eval_clips(unit)
     if len(lines) != wanted:

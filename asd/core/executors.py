@@ -174,8 +174,7 @@ def begin_worker() -> None:
 
 def _end_with_parent() -> None:
     """A worker whose parent was killed must not go on writing."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
+    if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
         os._exit(1)
 

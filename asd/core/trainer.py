@@ -171,8 +171,7 @@ def _finite(update: Update, position: Position) -> dict[str, torch.Tensor]:
     # One transfer: looking at each loss would make the GPU wait for the CPU at every step.
     found = torch.cat([losses["loss"], norm.detach().float()[None]]).cpu()
     losses = update.world.sum_of({**losses, "loss": found[:-1]})
-    bad = (~torch.isfinite(losses["loss"])).nonzero()
-    if len(bad):
+    if len(bad := (~torch.isfinite(losses["loss"])).nonzero()):
         what, batch = f"the training loss became {float(losses['loss'][bad[0, 0]])}", int(bad[0, 0]) + 1
     elif not torch.isfinite(found[-1]):
         what, batch = "the weights became infinite or nan", position.batch

@@ -123,8 +123,7 @@ def _refuse_doubled(names: Sequence[str], members: Sequence[Member]) -> None:
     """Two names may mean the same scores: a run, and its default scorer."""
     first: dict[tuple[Path, str], str] = {}
     for name, member in zip(names, members, strict=True):
-        other = first.setdefault((member.runs[0].path, member.scorer), name)
-        if other != name:
+        if (other := first.setdefault((member.runs[0].path, member.scorer), name)) != name:
             raise AsdError(f"members {other} and {name} are the same scores, which would count twice; leave one out")
 
 

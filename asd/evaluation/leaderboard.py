@@ -161,8 +161,7 @@ def _every_member(runs: Path, year: int | None, machines: Sequence[str]) -> list
         try:
             members.append(_member(runs, name, year, machines))
         except AsdError as error:
-            parts = _whole_machines(runs, name, year) if is_all(machines) else []
-            if parts:
+            if parts := _whole_machines(runs, name, year) if is_all(machines) else []:
                 log.warning("%s is ranked on %s alone: %s", name, ", ".join(parts), error)
                 members.append(_member(runs, name, year, parts))
             else:

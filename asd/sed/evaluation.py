@@ -129,8 +129,7 @@ def page_of(summary: Mapping[str, Any]) -> tuple[str, list[Section]]:
     sections = []
     for kind, (meaning, measures) in _SHOWN.items():
         models = [model for model in MODELS if kind in summary["mean"][model]]
-        rows = [[model, *(_cell(summary, model, kind, measure) for measure in measures)] for model in models]
-        if rows:
+        if rows := [[model, *(_cell(summary, model, kind, measure) for measure in measures)] for model in models]:
             sections.append(Section(text=meaning, head=["model", *measures], rows=rows))
     return f"{summary['name']}: {summary['part']}, mean ± standard deviation over seeds {seeds}", sections
 

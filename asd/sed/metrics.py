@@ -172,8 +172,7 @@ def _true_events(truth: pd.DataFrame, durations_s: Numbers, classes: Sequence[st
     for name in labelled["filename"].unique():
         if name not in events:
             raise AsdError(f"the truth has events in {name}, which has no scores; score it, or leave it out")
-    unknown = sorted(set(labelled["event_label"]) - set(classes))
-    if unknown:
+    if unknown := sorted(set(labelled["event_label"]) - set(classes)):
         raise AsdError(f"the truth has the label {unknown[0]}, the scores only {', '.join(classes)}")
     within = cut_to_clips(merge_events(labelled, "the truth"), durations_s, "the truth")
     for name, onset, offset, label in within[list(STRONG_COLUMNS)].itertuples(index=False):
@@ -181,8 +180,7 @@ def _true_events(truth: pd.DataFrame, durations_s: Numbers, classes: Sequence[st
             events[name].append((float(onset), float(offset), label))
     if not any(events.values()):
         raise AsdError("the truth has no event in any clip that was scored, so that nothing can be measured")
-    absent = [name for name, count in _counts(events, classes).items() if not count]
-    if absent:
+    if absent := [name for name, count in _counts(events, classes).items() if not count]:
         log.warning("no true event of %s: left out of everything but micro F1 and error rates", ", ".join(absent))
     return {name: sorted(found) for name, found in events.items()}
 

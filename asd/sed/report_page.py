@@ -98,8 +98,7 @@ def _dataset(summary: Mapping[str, Any], network: str, dataset: str, models: Map
             for row in differences
         ],
     )  # fmt: skip
-    measured = list(dict.fromkeys(name for values in models.values() for name in values["events"]))
-    if measured:
+    if measured := list(dict.fromkeys(name for values in models.values() for name in values["events"])):
         rows = [
             [model, *(_number(values["events"][name]) if name in values["events"] else MISSING for name in measured)]
             for model, values in models.items()
@@ -161,8 +160,7 @@ def findings(summary: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def _leaders(summary: Mapping[str, Any], network: str, dataset: str) -> Iterator[str]:
     (best,) = _rows(summary["best"], network, dataset)
-    tied = [other["model"] for other in best["others"] if other["tie"]]
-    if tied:
+    if tied := [other["model"] for other in best["others"] if other["tie"]]:
         yield f"{best['model']} has the highest F1 ({best['f1']:.4f}), but ties with {', '.join(tied)}."
     elif best["others"]:
         yield f"{best['model']} has the highest F1 ({best['f1']:.4f}), and the clips settle it against every other."
@@ -199,8 +197,7 @@ def _classes(summary: Mapping[str, Any], network: str, dataset: str) -> Iterator
         f"The hardest class of {baseline} is {hardest}: F1 {present[hardest]['f1']:.3f} over "
         f"{present[hardest]['n_positive']:.0f} clips that have it."
     )
-    ranked = [name for name, row in present.items() if row["ap"] - row["f1"] > RANKED_BELOW_THRESHOLD]
-    if ranked:
+    if ranked := [name for name, row in present.items() if row["ap"] - row["f1"] > RANKED_BELOW_THRESHOLD]:
         yield (
             f"{baseline} ranks {', '.join(ranked)} far better than it decides (AP above F1 by more than "
             f"{RANKED_BELOW_THRESHOLD}): the threshold {summary['threshold']} limits it, not the order of its scores."
@@ -242,8 +239,7 @@ def _caveats(summary: Mapping[str, Any], network: str, dataset: str) -> Iterator
     facts = summary["datasets"][dataset]
     share = sum(facts["n_positive"]) / (facts["n_clips"] * len(facts["classes"]))
     yield f"Predicting no class at all would have an accuracy of {1 - share:.4f} here; accuracy says little."
-    absent = [name for name, n in zip(facts["classes"], facts["n_positive"], strict=True) if not n]
-    if absent:
+    if absent := [name for name, n in zip(facts["classes"], facts["n_positive"], strict=True) if not n]:
         yield f"No clip has {', '.join(absent)}: left out of macro averages and mAP."
     if all(values["n_seeds"] == 1 for values in summary["found"][network][dataset].values()):
         yield "One seed per model: the intervals cover the choice of clips, not that of the seed."

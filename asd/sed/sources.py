@@ -142,8 +142,7 @@ def split_sources(recordings: Sequence[Recording], seed: int) -> dict[str, list[
     for part, chosen in _dealt(len(sources), generator("sources", seed)).items():
         names = {sources[i] for i in chosen}
         by_part[part] = [recording for recording in recordings if recording.source in names]
-        absent = sorted(classes - {recording.label for recording in by_part[part]})
-        if absent:
+        if absent := sorted(classes - {recording.label for recording in by_part[part]}):
             raise AsdError(
                 f"the sources of the part {part} ({', '.join(sorted(names))}) have no recording of "
                 f"{', '.join(absent)}; choose another seed=, or record more"

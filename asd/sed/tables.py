@@ -40,8 +40,7 @@ def read_soft(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     """Segments of a soft table: `SOFT_COLUMNS`, values from 0 to 1; a row that stands twice counts once."""
     table = _read(path, SOFT_COLUMNS)
     segments = table[table["event_label"] != ""]
-    bad = segments[~segments["value"].between(0, 1)]
-    if len(bad):
+    if len(bad := segments[~segments["value"].between(0, 1)]):
         raise AsdError(f"{_row(path, bad)} has the value {bad['value'].iloc[0]}; soft labels lie from 0 to 1")
     _check_events(table, classes, path)
     once = table.drop_duplicates()
@@ -55,8 +54,7 @@ def read_weak(path: Path, classes: Sequence[str]) -> dict[str, list[str]]:
     table = _read(path, WEAK_COLUMNS)
     labels = table["event_labels"].map(lambda cell: split_labels(cell, classes))
     _check_labels(labels.explode().dropna(), classes, path)
-    again = table.loc[table["filename"].duplicated(), "filename"]
-    if len(again):
+    if len(again := table.loc[table["filename"].duplicated(), "filename"]):
         message = "%s: %d clips have several rows, %s first; their labels are merged"
         log.warning(message, path, again.nunique(), again.iloc[0])
     by_clip = labels.groupby(table["filename"], sort=False)
@@ -109,8 +107,7 @@ def merge_events(events: pd.DataFrame, where: Path | str) -> pd.DataFrame:
 def cut_to_clips(events: pd.DataFrame, durations_s: Mapping[str, float], where: Path | str) -> pd.DataFrame:
     """Events cut at the end of their clip; one that begins after it is dropped. The log names the first."""
     ends_s = events["filename"].map(dict(durations_s)).astype(float)
-    late = events[events["offset"] > ends_s + _ROUNDING_S]
-    if len(late):
+    if len(late := events[events["offset"] > ends_s + _ROUNDING_S]):
         name, onset, offset, label = late.iloc[0][list(STRONG_COLUMNS)]
         log.warning(
             "%s: %d of %d labels reach beyond the end of their recording and are cut to it; the first is %s in %s, "
@@ -186,21 +183,18 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     table = table.set_axis(header, axis=1).iloc[1:]
     if (twice := table.columns[table.columns.duplicated() & (table.columns != "")]).size:
         raise AsdError(f"{path} has the column {twice[0]} twice (confidence means value); remove one")
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
+    if missing := [name for name in columns if name not in table.columns]:
         raise AsdError(
             f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}: give a header "
             f"line of {', '.join(columns)} with tabs between them"
         )
     table = table[list(columns)].apply(lambda column: column.str.normalize("NFC").str.strip())
     table = table[(table != "").any(axis=1)]  # blank lines
-    nameless = table[table["filename"] == ""]
-    if len(nameless):
+    if len(nameless := table[table["filename"] == ""]):
         raise AsdError(f"{_row(path, nameless)} names no recording; give its file name in the first column")
     for name in set(columns) & {"onset", "offset", "value"}:
         numbers = pd.to_numeric(table[name].replace("", np.nan), errors="coerce").astype(float)
-        wrong = table[numbers.isna() & (table[name] != "")]
-        if len(wrong):
+        if len(wrong := table[numbers.isna() & (table[name] != "")]):
             raise AsdError(f"{_row(path, wrong)} has the {name} {wrong[name].iloc[0]!r}; write a number, such as 0.5")
         table[name] = numbers
     return table
@@ -221,14 +215,12 @@ def _check_events(table: pd.DataFrame, classes: Sequence[str], path: Path) -> No
             f"{_row(path, bad)}: an event from {bad['onset'].iloc[0]} to {bad['offset'].iloc[0]} s; its onset "
             f"is a number from 0 on and its offset lies after it"
         )
-    timed = table[(table["event_label"] == "") & table[["onset", "offset"]].notna().any(axis=1)]
-    if len(timed):
+    if len(timed := table[(table["event_label"] == "") & table[["onset", "offset"]].notna().any(axis=1)]):
         raise AsdError(f"{_row(path, timed)} has times but no label; name the event, or remove the times")
 
 
 def _check_labels(labels: pd.Series, classes: Sequence[str], path: Path) -> None:
-    unknown = labels[~labels.isin(list(classes))]
-    if len(unknown):
+    if len(unknown := labels[~labels.isin(list(classes))]):
         raise AsdError(
             f"{_row(path, unknown.to_frame())} has the label {unknown.iloc[0]!r}, which is none of the classes "
             f"{', '.join(classes)}; correct it, or name it in classes="

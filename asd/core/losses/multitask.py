@@ -50,8 +50,7 @@ class MultiTask(nn.Module):
         if inputs.keys() != self.weights.keys():
             raise AsdError(f"got inputs for {_names(inputs)}; the losses are {_names(self.weights)}")
         values = {name: loss(**inputs[name]) for name, loss in self.losses.items()}
-        unreduced = [name for name, value in values.items() if value.ndim]
-        if unreduced:
+        if unreduced := [name for name, value in values.items() if value.ndim]:
             raise AsdError(f"the loss {unreduced[0]!r} is no scalar; choose another reduction than 'none'")
         total = sum((w * values[name] for name, w in self.weights.items() if w), torch.zeros(()))
         return TaskLosses(total, {name: value.detach() for name, value in values.items()})

@@ -105,8 +105,7 @@ class GatedFusion(nn.Module):
                 f"present is {present.dtype} of shape {tuple(present.shape)}, not torch.bool of shape "
                 f"{(*places, len(self.widths))}; give one truth value per place and modality"
             )
-        empty = int((~present.any(-1)).sum())
-        if empty:
+        if empty := int((~present.any(-1)).sum()):
             raise AsdError(
                 f"all modalities ({', '.join(self.widths)}) are absent in {empty} of {places.numel()} places; "
                 "leave these places out or give them at least one modality"
