@@ -307,7 +307,7 @@ def test_a_scoring_that_was_stopped_is_not_measured(place: Path, monkeypatch: py
 
 
 def test_two_commands_do_not_write_to_one_run(place: Path) -> None:
-    with SedRun.of(Path("runs"), "usual", 0).alone():
+    with SedRun(Path("runs/usual/seed0")).alone():
         refuses(*train("name=usual", "overwrite=true"), saying="another command works on runs/usual/seed0; wait until")
         refuses("sed", "score", "name=usual", "runs=runs", "audio=data/test", "device=cpu",
                 saying="another command works on runs/usual/seed0; wait until it is done")  # fmt: skip

@@ -243,8 +243,7 @@ def list_zip(path: Path) -> Listing:
     entries = []
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            text = info.filename.endswith((".csv", ".yaml"))
-            lines = archive.read(info).count(b"\n") if text else None
+            lines = archive.read(info).count(b"\n") if info.filename.endswith((".csv", ".yaml")) else None
             entries.append((info.filename, info.file_size, lines))
     content = path.read_bytes()
     return Listing(tuple(entries), len(content), hashlib.sha256(content).hexdigest())

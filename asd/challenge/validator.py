@@ -225,5 +225,4 @@ def _belongs(file: str, unit: Unit) -> bool:
 
 def _first(found: Sequence[int] | Sequence[str]) -> str:
     """The first line or name, and how many more there are."""
-    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return f"{found[0]!r}{more}"
+    return f"{found[0]!r}" + (f" and {len(found) - 1} more" if len(found) > 1 else "")

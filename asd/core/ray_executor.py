@@ -40,8 +40,7 @@ def on_ray(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, devic
     The work is a function that every computer can import; workers=0 does as many tasks at once as there is room for.
     """
     with connected(where.address) as ray:
-        n_gpus = int(on_gpu(device))
-        remote = ray.remote(num_cpus=1, num_gpus=n_gpus, max_retries=RETRIES)(_attempt)
+        remote = ray.remote(num_cpus=1, num_gpus=int(on_gpu(device)), max_retries=RETRIES)(_attempt)
         most, place = where.workers or len(tasks), shared_place(where)
         todo = list(enumerate(tasks))[::-1]
         running: dict[Any, int] = {}

@@ -176,11 +176,10 @@ def _reached(address: str) -> Iterator[tuple[Any, str]]:
 
 def _stamps(storage: Any, root: str) -> dict[str, Stamp]:
     """Size and time of every file under a place, by the path below it; "" for a file itself."""
-    found = storage.find(root, detail=True)
-    every = {name.removeprefix(root).strip("/"): info for name, info in found.items()}
+    found = ((path.removeprefix(root).strip("/"), info) for path, info in storage.find(root, detail=True).items())
     return {
         name: (int(info["size"]), _milliseconds(info))
-        for name, info in every.items()
+        for name, info in found
         if not any(part.startswith(".") for part in name.split("/"))
     }
 

@@ -95,18 +95,18 @@ def _whole(place: Path, folders: Folders, year: Year, machines: Sequence[str], a
     elsewhere = {*year.eval} - {*year.dev} - {run.machine for run in folders}
     begun = completeness.missing_runs(place.parent, place.name, machines) if are_own else []
     left_out = completeness.left_out(place.parent, place.name, machines)
+    unlabelled = completeness.missing_labels(first)
     tables = _tables_of(folders)
     missing = [
         *((machine, what) for machine, what in begun if machine not in elsewhere),
         *completeness.missing_scores(folders, default),
-        *completeness.missing_labels({machine: first[machine] for machine in first if machine not in own}),
+        *(lack for lack in unlabelled if lack[0] not in own),
         *_apart(tables, default),
         *completeness.absent_machines(folders, year, left_out),
     ]
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
     lacks += [f"{machine} is left out by machine=" for machine in left_out]
-    unlabelled = completeness.missing_labels({machine: table for machine, table in first.items() if machine in own})
-    lacks += [f"{machine} {what}" for machine, what in unlabelled]
+    lacks += [f"{machine} {what}" for machine, what in unlabelled if machine in own]
     known = {s: {k: table[table["label"] != ""] for k, table in by.items()} for s, by in tables.items()}
     return _labelled(place, folders, known, default, lacks)
 

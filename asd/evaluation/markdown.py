@@ -116,8 +116,7 @@ def as_markdown(title: str, sections: Sequence[Section]) -> str:
     paragraph = partial(fill, width=_COLUMNS, break_long_words=False, break_on_hyphens=False)
     item = partial(paragraph, initial_indent="- ", subsequent_indent="  ")
     environment.filters |= {"item": item, "paragraph": paragraph}
-    page = environment.get_template("page.md.jinja")
-    return page.render(title=title, sections=sections, table=table) + "\n"
+    return environment.get_template("page.md.jinja").render(title=title, sections=sections, table=table) + "\n"
 
 
 def write_page(
@@ -143,8 +142,7 @@ def write_page(
             figure.savefig(temporary, format="png", dpi=100)
     for stem, frame in (tables or {}).items():
         if len(frame):
-            named = any(frame.index.names)
-            write_text(folder / f"{stem}.csv", frame.to_csv(index=named))
+            write_text(folder / f"{stem}.csv", frame.to_csv(index=any(frame.index.names)))
     write_json(folder / f"{name}.json", without_nan(numbers))
     text = as_markdown(title, sections)
     write_text(folder / f"{name}.md", text)

@@ -147,8 +147,7 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
             mark = " (default)" if scorer == evaluation["default"] else ""
             lines += [f"## {scorer}{mark}", "", *_tables(evaluation, scorer), ""]
         else:
-            score = _percent(result, len(evaluation["seeds"]))
-            lines.append(f"{scorer}: {_score_name(evaluation)} {score}")
+            lines.append(f"{scorer}: {_score_name(evaluation)} {_percent(result, len(evaluation['seeds']))}")
     return "\n".join(lines)
 
 

@@ -23,9 +23,9 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 
 from asd.core.runtime import log
+from asd.evaluation.score_table import FloatArray
 from asd.types import AsdError
 
-FloatArray = npt.NDArray[np.float64]
 Threshold = float | Mapping[str, float]
 
 N_BINS = 10  # of calibration errors
@@ -96,9 +96,7 @@ def overall(rows: pd.DataFrame, n_cells: int) -> dict[str, float]:
     }
 
 
-def precision_recall_f1(
-    hits: npt.ArrayLike, predicted: npt.ArrayLike, true: npt.ArrayLike
-) -> dict[str, npt.NDArray[np.float64]]:
+def precision_recall_f1(hits: npt.ArrayLike, predicted: npt.ArrayLike, true: npt.ArrayLike) -> dict[str, FloatArray]:
     """The three measures from counts of any shape, 0 where nothing could be counted."""
     hits, predicted, true = (np.asarray(counts, np.float64) for counts in (hits, predicted, true))
     return {

@@ -192,8 +192,7 @@ def to_device(parts: Sequence[Part], classes: Sequence[str], features: Features,
         first += len(part.recordings)
     ends = torch.tensor([front.n_frames(int(length)) for length in lengths])
     padding = torch.arange(n_frames)[None] >= ends[:, None]
-    rest = (padding, frame_targets, clip_targets, *known)
-    return Clips(log_mel, *(tensor.to(device) for tensor in rest))
+    return Clips(log_mel, *(tensor.to(device) for tensor in (padding, frame_targets, clip_targets, *known)))
 
 
 def _targets(

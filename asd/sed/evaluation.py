@@ -6,21 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from asd.core.storage import list_names
 from asd.evaluation.markdown import Section, plain, spread
+from asd.evaluation.score_table import FloatArray
 from asd.sed import dataset
 from asd.sed.cell_metrics import cell_metrics
 from asd.sed.config import Train
-from asd.sed.labels import clip_targets, frame_targets
+from asd.sed.labels import Frames, clip_targets, frame_targets
 from asd.sed.metrics import evaluate_events
 from asd.sed.run import MODELS, SedRun
 from asd.types import AsdError
-
-FloatArray = npt.NDArray[np.float64]
 
 _EVENTS = ("segment_f1", "segment_error_rate", "event_f1", "intersection_f1", "psds1", "psds2")
 _SHOWN = {  # kind of measures -> what it is called, and those of a table
@@ -93,7 +91,7 @@ def cells(
     }
 
 
-def roc_auc(predicted: FloatArray, true: npt.NDArray[np.floating[Any]]) -> dict[str, float]:
+def roc_auc(predicted: FloatArray, true: Frames) -> dict[str, float]:
     """Area under the ROC curve over all cells ("roc_auc"), and its mean over classes that have both answers."""
     truth = true > 0.5
     mixed = [k for k in range(truth.shape[1]) if 0 < truth[:, k].sum() < len(truth)]

@@ -114,8 +114,7 @@ def tune(
         for threshold in thresholds:
             active = (smoothed > threshold) & ~padding.unsqueeze(-1)
             results.append(_merit(active, truth, max(round(COLLAR_S / hop_s), 1)))
-    best = torch.stack(results).argmax(0).tolist()  # the first of equals
-    pairs = [divmod(k, len(thresholds)) for k in best]
+    pairs = [divmod(k, len(thresholds)) for k in torch.stack(results).argmax(0).tolist()]  # the first of equals
     return Decoding(
         {name: windows[i] for name, (i, _) in zip(classes, pairs, strict=True)},
         {name: thresholds[j] for name, (_, j) in zip(classes, pairs, strict=True)},

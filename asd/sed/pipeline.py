@@ -86,8 +86,7 @@ def score(config: Score) -> str:
     for run in find_runs(config.runs, config.name, config.seeds):
         settings = run.settings()
         recordings = dataset.list_wavs(config.audio, settings.features.sample_rate_hz)
-        name = run.part_name(config.audio, recordings.fingerprint, settings.data)
-        part = dataset.Part(name, recordings)
+        part = dataset.Part(run.part_name(config.audio, recordings.fingerprint, settings.data), recordings)
         with run.alone():
             write_predictions(settings, settings.classes, Models.load(settings, run, device), part, run)
         publish(run.path)

@@ -13,17 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from asd.evaluation.confidence import Ratio, difference_interval
 from asd.evaluation.markdown import spread
+from asd.evaluation.score_table import FloatArray
 from asd.sed.cell_metrics import calibration, class_rows, overall, reliability
 from asd.types import AsdError
 
 THRESHOLD = 0.5  # above which a probability is a yes
 
-FloatArray = npt.NDArray[np.float64]
 Key = tuple[str, str, str]  # network, data set, model
 
 COMPARED = ("accuracy", "precision", "recall", "f1", "macro_f1", "map", "ece", "brier")

@@ -39,11 +39,6 @@ Array = npt.NDArray[np.floating[Any]]
 class SedRun(TrainingDirectory):
     """One training with one seed."""
 
-    @classmethod
-    def of(cls, runs: Path, name: str, seed: int) -> SedRun:
-        """The place of a run, existing or not."""
-        return cls(runs / name / f"seed{seed}")
-
     def settings(self) -> Train:
         """What a complete run was trained with, classes included."""
         path, way = self.path / "config.yaml", "; train again with the same options"
@@ -164,8 +159,7 @@ def write_part(
             edges_s = np.clip((np.arange(len(scores) + 1) - 0.5) * hop_s, 0.0, part.durations_s[name])
             table = pd.DataFrame({"onset": edges_s[:-1].round(6), "offset": edges_s[1:].round(6)})
             table[list(classes)] = scores
-            path = temporary / f"{Path(name).stem}.tsv"
-            table.to_csv(path, sep="\t", index=False, float_format="%.7g")
+            table.to_csv(temporary / f"{Path(name).stem}.tsv", sep="\t", index=False, float_format="%.7g")
     whole = pd.DataFrame(clips, index=list(classes)).T.rename_axis("filename")
     found = pd.DataFrame(list(events), columns=list(STRONG_COLUMNS))
     with atomic(run.path / "events" / model / f"{part.name}.tsv") as temporary:

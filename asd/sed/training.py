@@ -92,7 +92,7 @@ def build_network(settings: Network, n_classes: int, n_mels: int) -> EventNetwor
 
 def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -> None:
     """Trains, tunes on validation and scores, or finds that all of it is done."""
-    run = SedRun.of(config.runs, config.name, seed)
+    run = SedRun(config.runs / config.name / f"seed{seed}")
     fetch(run.path)
     key = fingerprint(config.decisive(), list(corpus.classes), corpus.fingerprint, seed)
     resolved = config.model_copy(update={"classes": list(corpus.classes), "seeds": [seed]})

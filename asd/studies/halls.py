@@ -56,8 +56,7 @@ def compare(
     results = run_grid(cells, run_methods, folder, config, f"{name} study")
     about = "Official score in per cent: mean ± standard deviation over seeds (mean difference)."
     page = [Section(text=about), *sections(config, results, usual)]
-    text = write_page(folder, "table", title, page, numbers=results)
-    return f"{text}\nwritten to {folder / 'table.md'}"
+    return f"{write_page(folder, 'table', title, page, numbers=results)}\nwritten to {folder / 'table.md'}"
 
 
 def run_methods(settings: dict[str, Any], folder: Path) -> Result:

@@ -56,8 +56,7 @@ def on_all(net: MultimodalTransformer, data: Batch, sequences: Sequences, config
         "attention": attention_summary(net, test, seen.scene),
     }
     if given.gates is not None:
-        troubles = {"audio": seen.music, "video": seen.dark}
-        found["gates"] = gate_contributions(net, test, given, troubles)
+        found["gates"] = gate_contributions(net, test, given, {"audio": seen.music, "video": seen.dark})
         found["example"] = gate_example(given, seen, indices.tolist())
     return found
 
@@ -66,8 +65,7 @@ def on_all(net: MultimodalTransformer, data: Batch, sequences: Sequences, config
 def answers(net: MultimodalTransformer, data: Batch) -> TrackOutput:
     """Answers of the network for sequences, in eval mode."""
     net.eval()
-    chunks = [data.at(part) for part in _chunks(data)]
-    given = [net(chunk.features, chunk.present) for chunk in chunks]
+    given = [net(chunk.features, chunk.present) for chunk in map(data.at, _chunks(data))]
     parts: list[Any] = [None if part[0] is None else torch.cat(part) for part in zip(*given, strict=True)]
     return TrackOutput(*parts)
 
@@ -144,8 +142,7 @@ def gate_example(given: TrackOutput, sequences: Sequences, numbers: list[int]) -
     """Mean gate of each modality along the sequence with the most kinds of trouble: gaps, music, darkness."""
     assert given.gates is not None
     gaps = (~sequences.present).any(1) & sequences.present.any(1)
-    kinds = gaps.sum(1) + sequences.music.any(1) + sequences.dark.any(1)
-    i = int(kinds.argmax())
+    i = int((gaps.sum(1) + sequences.music.any(1) + sequences.dark.any(1)).argmax())
     return {
         "sequence": numbers[i],
         "gates": {name: given.gates[i, :, k].mean(-1).tolist() for k, name in enumerate(sequences.features)},
