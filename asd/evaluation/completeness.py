@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -145,8 +145,7 @@ def absent_machines(folders: Folders, year: Year, left_out: Iterable[str]) -> Mi
     have = {run.machine for run in folders} | {*left_out}
     missing: Missing = []
     for root in {data.root for folder in folders.values() if (data := folder.data())}:
-        part = _published_part(mirrored(root), year)
-        wanted = {*year.dev} if part == "dev" else {*year.eval} if part == "eval" else set()
+        wanted = _published_machines(mirrored(root), year)
         if have & wanted:
             missing += [(name, f"of {year.year} is not in the run") for name in wanted - have]
     return missing
@@ -160,10 +159,10 @@ def left_out(runs: Path, name: str, machines: Sequence[str]) -> list[str]:
     return sorted(every - {*machines})
 
 
-def _published_part(root: Path, year: Year) -> Literal["dev", "eval"] | None:
-    """Which of the year's sets of machines lies in a folder, by its place or by a manifest; None: data of one's own."""
+def _published_machines(root: Path, year: Year) -> set[str]:
+    """The year's machines whose set lies in a folder, by its place or by a manifest; none: data of one's own."""
     if root.resolve() == year.dev_root.resolve() or any(root.glob("*/manifest_dev.json")):
-        return "dev"
+        return {*year.dev}
     if root.resolve() == year.eval_root.resolve() or any(root.glob("*/manifest_eval_*.json")):
-        return "eval"
-    return None
+        return {*year.eval}
+    return set()

@@ -213,14 +213,13 @@ def _labels(folder: ScoreFolder) -> bool:
 
 def _missing_units(folders: Folders, scorer: str, truth: GroundTruth) -> Missing:
     """Sections of the evaluation set of which a machine has no scores."""
-    missing = []
-    for run, folder in folders.items():
-        table = folder.table(scorer)
-        for unit in truth:
-            if unit.machine == run.machine and table[_is_of(table, unit)].empty:
-                section = " ".join(filter(None, (unit.section, unit.domain)))
-                missing.append((run.machine, f"has no scores of section {section}"))
-    return missing
+    tables = [folder.table(scorer) for folder in folders.values()]
+    return [
+        (run.machine, f"has no scores of section {' '.join(filter(None, (unit.section, unit.domain)))}")
+        for run, table in zip(folders, tables, strict=True)
+        for unit in truth
+        if unit.machine == run.machine and not _is_of(table, unit).any()
+    ]
 
 
 def with_truth(table: pd.DataFrame, truth: GroundTruth, year: Year) -> pd.DataFrame:
