@@ -83,18 +83,16 @@ def measured(by_seed: BySeed, year: int) -> dict[str, Any]:
     rule = get_year(year).rule
     evaluations = [evaluate_table(table, year) for table in by_seed.values()]
     draws = [resampled_metrics(table, year) for table in by_seed.values()]
-    machines = {}
+    machines: dict[str, dict[str, Any]] = {}
     for machine in evaluations[0]["machines"]:
-        sections: dict[str, dict[str, Any]] = {}
-        for of, section, metric in draws[0]:
-            if of == machine:
-                values = [evaluation["machines"][machine][section][metric] for evaluation in evaluations]
-                resampled = [each[machine, section, metric] for each in draws]
-                sections.setdefault(section, {})[metric] = _number(values, resampled)
         every = [score_metrics(evaluation["machines"][machine].values(), year) for evaluation in evaluations]
         own = [float(aggregate(metrics, rule)) for metrics in every]
         score = _number(own, [aggregate(_stacked(each, machine), rule) for each in draws])
-        machines[machine] = {"score": score, "sections": sections}
+        machines[machine] = {"score": score, "sections": {}}
+    for machine, section, metric in draws[0]:
+        values = [evaluation["machines"][machine][section][metric] for evaluation in evaluations]
+        number = _number(values, [each[machine, section, metric] for each in draws])
+        machines[machine]["sections"].setdefault(section, {})[metric] = number
     scores = [evaluation["official_score"] for evaluation in evaluations]
     return {
         "score": _number(scores, [aggregate(_stacked(each), rule) for each in draws]),

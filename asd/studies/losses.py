@@ -155,8 +155,7 @@ def sections(summary: Summary) -> list[Section]:
         for loss in sorted(losses, key=lambda name: -losses[name]["macro_f1"]["mean"]):
             macro = losses[loss]["macro_f1"]
             gain = plus_minus({"mean": macro["gain"], "std": macro["gain_std"]}, 1, sign=True)
-            better = [gain, f"{macro['seeds_up']:.0f} of {macro['n_seeds']:.0f}"]
-            better = [MISSING, MISSING] if loss == "bce" else better
+            better = [MISSING] * 2 if loss == "bce" else [gain, f"{macro['seeds_up']:.0f} of {macro['n_seeds']:.0f}"]
             rows.append([loss, *(plus_minus(losses[loss][name], 1) for name in MEASURES), *better])
         found.append(Section(network, head=head, rows=rows))
     found[-1] = replace(found[-1], figures=["losses"])
