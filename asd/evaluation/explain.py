@@ -104,11 +104,6 @@ def _shares(points: FloatArray, edges: FloatArray, slope: float) -> FloatArray:
     return -np.diff(beyond, axis=0, prepend=1.0, append=0.0)
 
 
-def swap_each(whole: FloatArray, parts: FloatArray, others: FloatArray) -> FloatArray:
-    """The waveform with one part after the other swapped: (samples,), (parts, samples) twice -> (parts, samples)."""
-    return whole - parts + others
-
-
 def fit_neighbour(
     clip_bands: FloatArray, neighbour: FloatArray, edges_hz: FloatArray, sample_rate_hz: int
 ) -> tuple[FloatArray, float]:

@@ -116,8 +116,8 @@ class Pair:
         stretches = explain.split_stretches(whole, stretches_s, rate_hz)
         altered = [
             whole * 10 ** (-louder_db / 20),
-            *explain.swap_each(whole, bands, explain.split_bands(neighbour, bands_hz, rate_hz)),
-            *explain.swap_each(whole, stretches, explain.split_stretches(neighbour, stretches_s, rate_hz)),
+            *(whole - bands + explain.split_bands(neighbour, bands_hz, rate_hz)),  # one part after the other swapped
+            *(whole - stretches + explain.split_stretches(neighbour, stretches_s, rate_hz)),
         ]
         copies = [waveform.astype(np.float32) for waveform in (whole, *altered)]
         scores = self.material.detector.score(in_memory(copies, rate_hz, [self.clip] * len(copies)))[scorer]
