@@ -13,7 +13,7 @@ from asd.challenge.names import format_name
 from asd.challenge.submission import write_submission
 from asd.challenge.system_meta import SystemFacts, load_template, result_keys
 from asd.challenge.years import Unit, Year
-from asd.types import SCORE_COLUMNS, Split
+from asd.types import SCORE_COLUMNS, Label, Split
 
 LABEL = "Tester_LAB_task2_1"
 USER = {
@@ -31,13 +31,22 @@ USER = {
 }
 
 
+def name_of_2020(section: str, number: int, label: Label | None = None) -> str:
+    """The file name of 2020, which tells machine ID and number, and of labelled clips the label."""
+    return "_".join(filter(None, (label, "id", section, f"{number:08d}"))) + ".wav"
+
+
+def evaluation_name(year: Year, unit: Unit, number: int) -> str:
+    """Name of an evaluation clip, in the spelling of the year."""
+    if year.rule == "per_id":
+        return name_of_2020(unit.section, number)
+    split = Split.TEST if year.rule == "per_domain" else None
+    return format_name(unit.section, number, split=split, domain=unit.domain)
+
+
 def clip_names(year: Year, unit: Unit) -> list[str]:
     """Names of a unit's evaluation clips, in the spelling of the year."""
-    split = Split.TEST if year.rule == "per_domain" else None
-    return [
-        format_name(unit.section, number, split=split, domain=unit.domain, by_id=year.rule == "per_id")
-        for number in range(year.n_eval_clips(unit))
-    ]
+    return [evaluation_name(year, unit, number) for number in range(year.n_eval_clips(unit))]
 
 
 def score_table(year: Year) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from asd.challenge.years import Archive, Part, Unit, Year, get_year
 from asd.synthetic import make_machines
 from asd.types import Clip, Domain, Label, Split
 from tests.archive_server import ArchiveServer
+from tests.made_submission import evaluation_name, name_of_2020
 
 Names = Mapping[Unit, list[tuple[str, Clip]]]  # published name of each evaluation clip, and what it is
 WITHOUT_UNDERSCORES = {"RoboticArm", "BrushlessMotor"}
@@ -106,7 +107,7 @@ def _name(clip: Clip, number: int, year: Year) -> str:
     if clip.split is Split.SUPPLEMENTAL:
         return clip.name
     if year.rule == "per_id":
-        return format_name(clip.section, number, label=clip.label, by_id=True)
+        return name_of_2020(clip.section, number, clip.label)
     attributes = {} if clip.machine in year.hidden_attributes else clip.attributes
     name = format_name(
         clip.section, number, split=clip.split, domain=clip.domain, label=clip.label, attributes=attributes
@@ -122,10 +123,9 @@ def _hidden(clips: Sequence[Clip], machine: str, year: Year) -> Names:
     for clip in clips:
         domain = clip.domain if year.rule == "per_domain" else None
         units.setdefault(Unit(machine, clip.section, domain), []).append(clip)
-    split = Split.TEST if year.rule == "per_domain" else None
     return {
         unit: [
-            (format_name(unit.section, i, split=split, domain=unit.domain, by_id=year.rule == "per_id"), clip)
+            (evaluation_name(year, unit, i), clip)
             for i, clip in enumerate(random.Random(str(unit)).sample(inside, len(inside)))
         ]
         for unit, inside in units.items()

@@ -89,15 +89,11 @@ def format_name(
     domain: Domain | None = None,
     label: Label | None = None,
     attributes: Mapping[str, str] | None = None,
-    by_id: bool = False,
 ) -> str:
-    """The file name that `parse_name` reads back as these facts; what is None is left out of it.
+    """The file name since 2021 that `parse_name` reads back as these facts; what is None is left out of it.
 
-    No conditions at all are written as `noAttribute`. `by_id` is the grammar of 2020, which names only label, machine
-    ID (the section) and number.
+    No conditions at all are written as `noAttribute`.
     """
-    if by_id:
-        return "_".join(filter(None, (label, "id", section, f"{number:08d}"))) + ".wav"
     tail = None if attributes is None else _format_tail(attributes)
     return "_".join(filter(None, ("section", section, domain, split, label, f"{number:04d}", tail))) + ".wav"
 
