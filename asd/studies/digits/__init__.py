@@ -36,7 +36,7 @@ from asd.options import TrainSettings
 from asd.places import mirrored, spelled
 from asd.runs import TrainingDirectory
 from asd.studies.config import Digits
-from asd.studies.digits.inspection import inspect_network
+from asd.studies.digits.inspection import first_filters, inspect_network
 from asd.studies.digits.page import headline, summarise, write_report
 from asd.studies.digits.recordings import KNOWN, Words, draw_perturbation, load_words, perturb
 from asd.studies.grid import chosen, run_grid
@@ -75,7 +75,8 @@ def run(config: Digits) -> str:
     summary = summarise(results, config.seeds, config.settings(), words.classes, config.chosen_on)
     path = folder / KNOWN / f"seed{config.seeds[0]}" / "weights.safetensors"
     load_into(net, load_tensors(path)[0], path)
-    write_report(folder, summary, inspect_network(net, words, words.split(KNOWN, config.n_known_test)[1]))
+    examples = inspect_network(net, words, words.split(KNOWN, config.n_known_test)[1])
+    write_report(folder, summary, first_filters(net, config.sample_rate_hz), examples)
     return (
         f"{headline(summary)}\nReport: {folder / 'report.md'}, tables in *.csv, all numbers in report.json, figures "
         f"in *.png; a network's epochs lie in {folder}/<split>/seed<k>/metrics.jsonl"

@@ -42,17 +42,8 @@ class Example:
     evidence: FloatArray  # (steps,) contributions to the word's logit, in a block of at least ten steps
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """What the figures show: the first filters, and one recording of every word."""
-
-    sample_rate_hz: int
-    filters: Filters
-    examples: list[Example]
-
-
-def inspect_network(net: RawWaveCNN, words: Words, tested: torch.Tensor) -> Inspection:
-    """Looks into the network with the first recording of every word among `tested` (n,), indices."""
+def inspect_network(net: RawWaveCNN, words: Words, tested: torch.Tensor) -> list[Example]:
+    """What the network makes of the first recording of every word among `tested` (n,), indices."""
     examples = []
     for label, word in enumerate(words.classes):
         for first in tested[words.labels[tested] == label][:1]:
@@ -63,7 +54,7 @@ def inspect_network(net: RawWaveCNN, words: Words, tested: torch.Tensor) -> Insp
             evidence = class_activation_map(net, waveform, label, block)
             samples = waveform.double().cpu().numpy()
             examples.append(Example(word, called, samples, spectrogram_db(waveform), maps, evidence))
-    return Inspection(words.sample_rate_hz, first_filters(net, words.sample_rate_hz), examples)
+    return examples
 
 
 def first_filters(net: RawWaveCNN, sample_rate_hz: int) -> Filters:
@@ -196,19 +187,19 @@ def maps_figure(example: Example, sample_rate_hz: int) -> Figure:
 
 
 @styled
-def evidence_figure(inspection: Inspection) -> Figure:
+def evidence_figure(examples: Sequence[Example], sample_rate_hz: int) -> Figure:
     """Every word as STFT (512/128), and below it the waveform with what raises the word's logit and what lowers it."""
-    n_columns = min(5, len(inspection.examples))
-    n_rows = -(-len(inspection.examples) // n_columns)
+    n_columns = min(5, len(examples))
+    n_rows = -(-len(examples) // n_columns)
     figure = Figure(figsize=(2.6 * n_columns + 0.4, 3.4 * n_rows))
     grid = figure.add_gridspec(2 * n_rows, n_columns, height_ratios=(1.5, 1) * n_rows)
-    for k, example in enumerate(inspection.examples):
+    for k, example in enumerate(examples):
         row, column = divmod(k, n_columns)
-        duration_s = len(example.waveform) / inspection.sample_rate_hz
+        duration_s = len(example.waveform) / sample_rate_hz
         above = figure.add_subplot(grid[2 * row, column], label=f"STFT {example.word}")
         above.imshow(
             example.spectrogram_db, vmin=-70, vmax=0,
-            extent=(0, duration_s, 0, inspection.sample_rate_hz / 2000),
+            extent=(0, duration_s, 0, sample_rate_hz / 2000),
         )  # fmt: skip
         right = "" if example.called == example.word else f", called “{example.called}”"
         above.set_title(f"“{example.word}”{right}", fontsize=10)
@@ -218,7 +209,7 @@ def evidence_figure(inspection: Inspection) -> Figure:
         size = max(float(np.abs(example.evidence).max()), 1e-9)
         loudest = max(float(np.abs(example.waveform).max()), 1e-9)
         below.plot(
-            np.arange(len(example.waveform)) / inspection.sample_rate_hz, example.waveform / loudest, color="#bbbbbb",
+            np.arange(len(example.waveform)) / sample_rate_hz, example.waveform / loudest, color="#bbbbbb",
             linewidth=0.3,
         )  # fmt: skip
         colours = [FOR if value > 0 else AGAINST for value in example.evidence]

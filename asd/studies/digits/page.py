@@ -11,7 +11,8 @@ import pandas as pd
 from sklearn.metrics import classification_report
 
 from asd.evaluation.markdown import Section, plus_minus, spread, write_page
-from asd.studies.digits.inspection import Inspection, confusion_figure, evidence_figure, filters_figure, maps_figure
+from asd.studies.digits import inspection
+from asd.studies.digits.inspection import Example, Filters
 from asd.studies.digits.recordings import KNOWN
 
 TARGETS = {"known": 0.95, "unseen": 0.85}
@@ -123,18 +124,19 @@ def _percent(found: Mapping[str, float]) -> str:
     return f"{plus_minus(found, 1, factor=100)} %"
 
 
-def write_report(folder: Path, summary: Summary, inspection: Inspection) -> None:
+def write_report(folder: Path, summary: Summary, filters: Filters, examples: Sequence[Example]) -> None:
     """Writes all files of the report into `folder`, each whole or not at all."""
+    rate_hz = summary["settings"]["sample_rate_hz"]
     figures = {
-        "confusion": confusion_figure(
+        "confusion": inspection.confusion_figure(
             {f"{SPLITS[part]}: {_percent(summary[part]['accuracy'])}": summary[part]["confusion"] for part in SPLITS},
             summary["classes"],
         ),
-        "filters": filters_figure(inspection.filters, inspection.sample_rate_hz),
-        "activation_maps": maps_figure(inspection.examples[0], inspection.sample_rate_hz),
-        "class_activation": evidence_figure(inspection),
+        "filters": inspection.filters_figure(filters, rate_hz),
+        "activation_maps": inspection.maps_figure(examples[0], rate_hz),
+        "class_activation": inspection.evidence_figure(examples, rate_hz),
     }
-    page = [Section(points=findings(summary)), *_sections(summary, inspection)]
+    page = [Section(points=findings(summary)), *_sections(summary, examples)]
     title = "Spoken digits from the waveform"
     write_page(folder, "report", title, page, numbers=summary, tables=tables(summary), figures=figures)
 
@@ -155,9 +157,9 @@ def tables(summary: Summary) -> dict[str, pd.DataFrame]:
     return found
 
 
-def _sections(summary: Summary, inspection: Inspection) -> list[Section]:
+def _sections(summary: Summary, examples: Sequence[Example]) -> list[Section]:
     """The page below its findings."""
-    settings, examples = summary["settings"], inspection.examples
+    settings = summary["settings"]
     n_right = sum(example.called == example.word for example in examples)
     return [
         Section(
