@@ -18,7 +18,7 @@ SHORT = Digits(duration_s=0.512, epochs=2, batch_size=4, precision="float32")
 def words(n: int = 12) -> Words:
     x = torch.randn(n, 4096, generator=torch.Generator().manual_seed(0))
     numbers = torch.arange(n)
-    return Words(x, numbers % 2, numbers % 3, numbers, ("a", "b"), ("x", "y", "z"), 8000, "")
+    return Words(x, numbers % 2, numbers % 3, numbers, ("a", "b"), ("x", "y", "z"), "")
 
 
 def test_band_passes_rise_in_frequency_and_weigh_the_same() -> None:

@@ -43,7 +43,6 @@ class Words:
     numbers: torch.Tensor  # (recordings,) which of the recordings of this word by this speaker it is
     classes: tuple[str, ...]  # the words, in alphabetical order
     names: tuple[str, ...]  # of the speakers, likewise
-    sample_rate_hz: int  # of all of them
     fingerprint: str  # hash of file names and samples
 
     def split(self, name: str, n_known_test: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,7 +88,7 @@ def load_words(folder: Path, sample_rate_hz: int, duration_s: float, device: tor
     columns = (map(classes.index, spoken), map(names.index, speaking), number)
     labels, speakers, numbers = (torch.tensor([*column], device=device) for column in columns)
     stacked = torch.from_numpy(np.stack(waveforms)).to(device)
-    return Words(stacked, labels, speakers, numbers, classes, names, sample_rate_hz, digest.hexdigest()[:16])
+    return Words(stacked, labels, speakers, numbers, classes, names, digest.hexdigest()[:16])
 
 
 def _wav_files(folder: Path) -> Sequence[Path]:
