@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from starlette.testclient import TestClient
 import asd
 from asd.data.audio import read_wav
 from asd.data.codecs import write_wav
+from asd.deploy import listen as listening
 from asd.deploy.application import application
 from asd.deploy.listen import RunModel
 from asd.deploy.models import Models
@@ -299,6 +301,27 @@ def test_a_run_that_learnt_from_clips_of_another_length_is_not_taken_over(
     assert not model.has_changed()
     assert "it learnt from clips of 2 s, windows are of 1 s; start listen again" in caplog.text
     assert given.has_changed()  # who chose the windows keeps them
+
+
+def test_webhook_and_broker_are_closed_at_once(plant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other they would take longer than a container is given to stop."""
+    both = threading.Barrier(2, timeout=30)
+
+    class Slow:
+        n_lost = 0
+
+        def __init__(self, *_: object) -> None: ...
+
+        def send(self, event: object) -> None: ...
+
+        def close(self, timeout_s: float) -> None:
+            both.wait()  # breaks where the other is closed later
+            assert timeout_s < 10
+
+    for kind in ("Webhook", "Mqtt"):
+        monkeypatch.setattr(listening, kind, Slow)
+    write_wav(plant / "stream.wav", shift(), 16000)
+    succeeds("listen", "name=fans", "input=stream.wav", "webhook=http://plant", "mqtt=mqtt://plant/alarms")
 
 
 def test_each_folder_has_a_mark_of_its_own(plant: Path, monkeypatch: pytest.MonkeyPatch) -> None:

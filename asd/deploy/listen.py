@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from asd.runs import RunDirectory
 from asd.settings.stages import Listen
 from asd.types import AsdError, Clip, Split, one_of, section_among
 
-_CLOSE_S = 15.0  # that sinks have at the end to deliver what is left
+_CLOSE_S = 8.0  # that sinks have at the end to deliver what is left: containers are killed after ten
 _NAMED = 3  # defects that the last message names
 
 
@@ -225,8 +226,8 @@ def _listen(model: RunModel, plan: Plan, pieces: Iterator[Piece], folder: Path) 
         log.info("stopped")
     finally:
         listener.finish()
-        for sink in sinks.values():
-            sink.close(_CLOSE_S)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda sink: sink.close(_CLOSE_S), sinks.values()))
     seconds = listener.n_samples / plan.sample_rate_hz
     lost = {name: sink.n_lost for name, sink in {**sinks, "scores.jsonl": scores}.items() if sink.n_lost}
     defects = [*listener.problems, *(f"{n} lines or events did not reach {name}" for name, n in lost.items())]
