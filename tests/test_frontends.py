@@ -159,6 +159,8 @@ def test_the_target_is_the_share_of_the_power() -> None:
     steady = torch.from_numpy(np.random.default_rng(0).normal(size=(1, N))).float()
     inside = activity_target(steady)[:, 1:-1]
     assert (inside - 0.5).abs().max() < 0.05
+    two = torch.cat([steady, 100 * strokes(0)[0]])
+    torch.testing.assert_close(activity_target(two), torch.cat([activity_target(each[None]) for each in two]))
     target, at_work = activity_target(strokes(0)[0])[0], strokes(0)[1][::512]
     assert target.shape == (1 + N // 512,)
     assert target[:-1][at_work].mean() > 0.6 > 0.2 > target[:-1][~at_work].mean()

@@ -85,7 +85,7 @@ class Update:
         """Loss of the batch (items,), and its terms: this process's share of them, detached."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         pieces = self.world.mine(batch, self.settings.accumulate)
         losses = [self._backward(piece, share, last=k == len(pieces) - 1) for k, (piece, share) in enumerate(pieces)]
         if self.settings.clip_norm is not None:

@@ -111,7 +111,7 @@ def _waveforms(spectra: torch.Tensor, n_samples: int) -> torch.Tensor:
     """The inverse of `_spectra` for (batch, bins, frames): (batch, n_samples)."""
     hop = spectra.shape[1] - 1
     window = torch.hann_window(2 * hop, device=spectra.device)
-    return torch.istft(spectra, 2 * hop, hop, window=window, length=n_samples + -n_samples % hop)[:, :n_samples]
+    return torch.istft(spectra, 2 * hop, hop, window=window)[:, :n_samples]
 
 
 def activity_target(clean: torch.Tensor) -> torch.Tensor:
