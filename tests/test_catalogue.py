@@ -27,6 +27,23 @@ def case(seed: int, frames: int = 6, dtype: torch.dtype = torch.float64) -> tupl
     return logits, torch.where(soft < 0.5, soft.round(), soft)  # hard and soft ones
 
 
+@pytest.mark.parametrize(
+    ("name", "usual"),
+    [
+        ("bce", {"reduction": "mean"}),
+        ("srl", {"alpha": 1.0, "beta": 0.3535, "reduction": "mean"}),
+        ("ifl", {"constant": 500.0, "gamma": 1.0, "reduction": "mean"}),
+        ("afl", {"gamma": 0.0625, "zeta": 1.0, "reduction": "mean"}),
+        ("dice", {"smoothing": 1.0}),
+        ("fbtl", {"alpha": 0.6, "beta": 0.4, "gamma": 0.001, "eta": 1.0}),
+    ],
+)
+def test_what_is_not_given_is_as_usual(name: str, usual: dict[str, object]) -> None:
+    logits, targets = case(1)
+    given = decision_loss(name, **usual, **NEEDS.get(name, {}))
+    torch.testing.assert_close(made(name)(logits, targets), given(logits, targets), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("target", [0.0, 0.3, 1.0])

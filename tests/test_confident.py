@@ -192,6 +192,13 @@ def test_what_does_not_fit_is_refused() -> None:
         cmt_normal(clips, frames, windows_frames=[4, 4, 4])
 
 
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_the_ends_of_the_range_are_thresholds(threshold: float) -> None:
+    clips, frames = teacher(0)
+    targets = cmt_normal(clips, frames, clip_threshold=threshold, frame_threshold=threshold)
+    assert targets.clips.positive.all() == targets.clips.positive.any() == (threshold == 0)
+
+
 def by_scipy(values: torch.Tensor, windows: list[int]) -> torch.Tensor:
     filtered = np.empty_like(values.numpy())
     for k, window in enumerate(windows):

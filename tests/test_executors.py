@@ -9,11 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from asd.core import executors
 from asd.core.executors import finished
 from asd.options import Execution, SideBySide
 from asd.stages.running import Share
@@ -43,6 +46,45 @@ def work(task: int) -> tuple[int, int]:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.05)
     return task * task, os.getpid()
+
+
+def shorter(word: str) -> str:
+    return word[1:]
+
+
+def test_the_inside_of_a_process_answers_until_the_other_side_closes_the_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "begin_worker", lambda: None)
+    ours, theirs = multiprocessing.Pipe()
+    inside = threading.Thread(target=executors._serve, args=(theirs,), daemon=True)
+    inside.start()
+    for task, found in (("abc", "bc"), (7, None), ("", "")):
+        ours.send((shorter, task))
+        assert ours.poll(5)
+        result, error = ours.recv()
+        assert result == found
+        assert isinstance(error, TypeError) == (found is None)
+    ours.close()
+    inside.join(5)
+    assert not inside.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("code", "how"), [(-9, "was killed by signal 9"), (3, "ended with code 3"), (0, "ended with code 0")]
+)
+def test_how_a_process_ended_is_said(code: int, how: str, caplog: pytest.LogCaptureFixture) -> None:
+    error = executors._death(SimpleNamespace(join=lambda: None, exitcode=code))  # type: ignore[arg-type]
+    assert str(error) == f"its process {how}, as when memory runs out; give fewer workers= and start it again"
+    assert caplog.messages == [f"a worker {how}"]
+
+
+def test_a_failure_is_told_with_where_it_was_and_returned_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    _, error = executors.attempt(shorter, 7)
+    assert error
+    assert executors.log_failure("fan", error) == "TypeError: 'int' object is not subscriptable"
+    (told,) = caplog.messages
+    assert told.startswith("fan: TypeError: 'int' object is not subscriptable\nTraceback")
+    assert "in shorter" in told
+    assert executors.log_failure("fan", AsdError("two\nlines")) == "two lines"
 
 
 @pytest.mark.slow

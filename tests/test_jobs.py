@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from asd.core.files import write_json
+from asd.data.codecs import write_wav
+from asd.data.frontends import N_BANDS
+from asd.data.remarks import kinds
+from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory
 from asd.settings.config import Run
-from asd.stages.jobs import dataset_of, prepare
-from asd.types import AsdError
+from asd.stages.jobs import dataset_of, load_test, load_training, prepare
+from asd.stages.running import _results
+from asd.types import SCORE_COLUMNS, AsdError
 from tests.machines import tone_machine, write_clip
 
 SMALL = {"n_train": 6, "n_target": 2, "n_test": 1}
@@ -48,6 +57,81 @@ def test_edited_clips_change_the_hash_and_copies_do_not(data: Path, tmp_path: Pa
     assert jobs(tmp_path / "copy", machine=["fan"])[0].data == before.data
     write_clip(before.learn.clips[0].path, 77)
     assert jobs(data, machine=["fan"])[0].data != before.data
+
+
+def test_a_broken_training_clip_is_refused_and_how_many_there_are_is_said(data: Path) -> None:
+    path = data / "fan/train/section_00_source_train_normal_0009_speed_1.wav"
+    write_wav(path, np.zeros((1, 16000), np.float32), 16000)
+    with pytest.raises(AsdError, match=rf"^{path} is silent .*, and 1 of 7 training clips are broken: such"):
+        jobs(data, machine=["fan"])
+
+
+def test_what_is_done_to_recordings_of_ones_own_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in (*(f"normal/{i}.wav" for i in range(8)), "abnormal/0.wav"):
+        write_clip(tmp_path / "data/press" / name, 3)
+    config = Run(data=tmp_path / "data", runs=tmp_path / "runs", sample_rate_hz=8000)
+    dataset = dataset_of(config)
+
+    def said() -> int:
+        return sum("resampled to 8000 Hz" in line for line in caplog.messages)
+
+    caplog.set_level("INFO")
+    learnt = load_training(config, dataset, "press").recordings
+    load_test(config, dataset, "press", learnt)
+    assert said() == 1  # of what is learnt from
+    model = RunDirectory.of(config.runs, config.run_name, "press", 0).model
+    front_end = replace(learnt.front_end, profile=(0.1,) * 257, activity=(0.0,) * N_BANDS + (1.0,))
+    write_json(model / FRONT_END_FILE, asdict(front_end))
+    write_json(model / RECORDED_FILE, kinds(learnt))
+    assert load_test(config, dataset, "press", None).recordings.front_end == front_end  # what it has learnt of noise
+    assert said() == 2  # of what is scored, where nothing is learnt
+
+
+def test_a_test_clip_that_cannot_be_read_is_named_where_the_others_are_scored(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = data / "fan/test/section_00_source_test_normal_0000_speed_1.wav"
+    path.write_bytes(path.read_bytes()[:100])
+    (job,) = jobs(data, machine=["fan"], keep_going=True)
+    ((clip, error),) = job.test.refused
+    assert (clip.path, len(job.test.recordings)) == (path, 3)
+    assert f"{path.name} gets no score: {error}" in caplog.messages
+    with pytest.raises(AsdError, match=f"{path.name} is truncated"):
+        jobs(data, machine=["fan"])
+
+
+def test_normal_recordings_of_ones_own_are_learnt_and_those_of_faults_are_not(tmp_path: Path) -> None:
+    for i in range(10):
+        write_clip(tmp_path / f"good/{i}.wav", i)
+    write_clip(tmp_path / "bad/0.wav", 0)
+    config = Run(normal=f"{tmp_path}/good", abnormal=f"{tmp_path}/bad", machine=["press"], runs=tmp_path / "runs")
+    (job,) = prepare(config, dataset_of(config), learn=True)
+    learnt, tested = job.learn.clips, job.test.recordings.clips
+    assert {clip.path.parent.name for clip in learnt} == {"good"}
+    assert [clip.path for clip in tested if clip.label == "anomaly"] == [tmp_path / "bad/0.wav"]
+    assert {clip.path.name for clip in (*learnt, *tested) if clip.label == "normal"} == {f"{i}.wav" for i in range(10)}
+
+
+def test_a_tracker_is_told_the_area_of_labelled_clips_and_the_thresholds(tmp_path: Path) -> None:
+    run = RunDirectory.of(tmp_path, "one", "fan", 0)
+    rows = [("normal", 1.0), ("normal", 3.0), ("anomaly", 2.0), ("anomaly", 4.0), ("", 9.0)]
+    scored = [("fan", "00", "", "test", label, f"{score}.wav", score, 0) for label, score in rows]
+    table = pd.DataFrame(scored, columns=SCORE_COLUMNS)
+    run.scores.write({"s": table, "t": table[table["label"] != "anomaly"]}, {"s": {"value": 2.5}, "t": {"value": 1}})
+    assert _results(run) == {"threshold/s": 2.5, "threshold/t": 1.0, "auc/s": 0.75}
+
+
+def test_given_weights_decide_by_what_they_hold(data: Path, tmp_path: Path) -> None:
+    found = []
+    for name, content in (("a.pt", b"one"), ("b.pt", b"one"), ("a.pt", b"other")):
+        (tmp_path / name).write_bytes(content)
+        (job,) = jobs(data, machine=["fan"], detector="autoencoder", weights=tmp_path / name)
+        found.append(job.model_fingerprint)
+    (none,) = jobs(data, machine=["fan"], detector="autoencoder")
+    assert found[0] == found[1]
+    assert len({*found, none.model_fingerprint}) == 3
+    with pytest.raises(AsdError, match=r"weights=.*gone.pt cannot be read \(No such file or directory\)"):
+        jobs(data, machine=["fan"], detector="autoencoder", weights=tmp_path / "gone.pt")
 
 
 def test_an_unknown_machine_is_refused_before_any_work(data: Path) -> None:

@@ -20,7 +20,7 @@ from asd.detectors.base import Scores
 from asd.detectors.statistics import Statistics
 from asd.features.clip_statistics import ClipStatistics
 from asd.features.logmel import LogMel
-from tests.command import ONE_VIEW, asd, refuses, succeeds, tiny_machines
+from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, tiny_machines
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,38 @@ def test_it_changes_nothing_where_nothing_fails(place: Path) -> None:
     next(place.glob("runs/statistics/fan/seed0/model/*.safetensors")).write_bytes(b"damaged")
     saying = "is missing or damaged; remove .*model and train again"
     refuses("train", ONE_VIEW, "machine=fan", "data=data", saying=saying)
+
+
+def test_the_scores_of_what_was_learnt_have_a_row_per_clip_and_a_column_per_scorer(place: Path) -> None:
+    succeeds("train", ONE_VIEW, "machine=fan", "data=data")
+    run = place / "runs/statistics/fan/seed0"
+    training = pd.read_csv(run / "model/training_scores.csv")
+    assert {*training.columns} == {"file", *(path.stem for path in run.glob("scores/*.csv"))}
+    assert training["file"].tolist() == sorted(path.name for path in Path("data/fan/train").iterdir())
+
+
+def test_clips_that_have_scores_are_left_alone_by_train_and_scored_again_by_score(place: Path) -> None:
+    words = ("machine=fan", "data=data")
+    succeeds("train", ONE_VIEW, *words)
+    (table,) = place.glob("runs/statistics/fan/seed0/scores/*level_64.csv")
+    before = table.read_bytes()
+    edited = pd.read_csv(table, dtype={"section": str}).assign(score=1.0)
+    edited.to_csv(table, index=False)
+    succeeds("train", ONE_VIEW, *words)
+    assert (pd.read_csv(table)["score"] == 1.0).all()
+    succeeds("score", *words)
+    assert table.read_bytes() == before
+
+
+def test_scores_stay_where_a_machine_has_no_test_clips_any_more(place: Path) -> None:
+    words = ("train", ONE_VIEW, "machine=fan", "data=data")
+    succeeds(*words)
+    run = Path("runs/statistics/fan/seed0")
+    before = contents(run / "scores")
+    shutil.rmtree("data/fan/test")
+    told = succeeds(*words).err
+    assert f"fan has no test clips any more: the scores in {run}/scores stay as they are" in told
+    assert contents(run / "scores") == before
 
 
 # --- one bad test clip costs its own score, not its machine's ------------------------------------------

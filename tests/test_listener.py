@@ -68,6 +68,7 @@ def test_scores_are_those_of_the_windows_whatever_the_blocks(tmp_path: Path, blo
     assert [line["start_s"] for line in heard.lines] == [start / RATE for start in starts]
     expected = [float(whole[:, start : start + 1000].std()) for start in starts]
     assert [line["score"] for line in heard.lines] == expected
+    assert (heard.listener.n_windows, heard.listener.n_samples) == (len(expected), 3300)
 
 
 @pytest.mark.parametrize("block", [137, 100_000])
@@ -168,12 +169,14 @@ def test_a_dead_microphone_and_broken_samples_are_said_once_and_again_when_over(
     broken[:, 1900] = np.nan
     heard = Heard(tmp_path).hear(sound(0.1, 2), np.zeros((1, 4 * RATE), np.float32), sound(0.1, 3), broken)
     assert heard.kinds() == ["defect", "defect over", "defect"]
-    assert "NaN" in heard.events[2]["why"]
-    assert [line for line in heard.lines if line["score"] is None]
+    assert heard.events[2]["why"] == "holds NaN or infinite samples"
+    scored = [line for line in heard.lines if line["score"] is not None]
+    assert heard.listener.n_windows == len(scored) < len(heard.lines)
     heard.hear(sound(0.1, 3))
     assert heard.kinds()[3:] == ["defect over"]
     loud = Heard(tmp_path / "loud").hear(1e9 * sound(0.1, 5))  # each window names another sample
     assert loud.kinds() == ["defect"]
+    assert loud.events[0]["why"].startswith("holds a sample of ")
 
 
 def test_a_suspicion_does_not_reach_across_windows_without_a_score(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from pydantic import Field, ValidationError
 
+from asd.data.supplemental import SupplementalPolicy
 from asd.detectors import AutoencoderSettings, StatisticsSettings
 from asd.detectors.encoders.recipe import EmbeddingSettings
+from asd.detectors.statistics import Statistics
 from asd.options import NO_RESULT, Names, Settings, TrainSettings, listed, of_run, parted
 from asd.sed.config import Learning, Train
-from asd.settings.config import Run
+from asd.settings.config import Decision, Run
 
 CHANGES_NO_RESULT = {"memory_gib"}
 
@@ -60,6 +62,19 @@ def test_a_run_is_decided_by_its_own_detector_alone() -> None:
     assert Run(embedding=EmbeddingSettings(epochs=3)).settings() == statistics.settings()
     assert Run(statistics=StatisticsSettings(backend="knn")).settings() != statistics.settings()
     assert Run(detector="embedding").settings() != statistics.settings()
+
+
+def test_what_is_heard_and_by_which_detector_decides_and_where_and_when_does_not() -> None:
+    usual = Run().settings()
+    assert usual["detector"] == "statistics"  # two of one's own may have the same options
+    assert usual["version"] == Statistics.version > 1
+    noise = SupplementalPolicy(noise="profile")
+    heard = {"sample_rate_hz": 8000, "frontend": "far", "residual": 0.5, "channel": 1, "window_s": 2.0}
+    for name, value in {**heard, "supplemental": noise}.items():
+        assert Run().model_copy(update={name: value}).settings() != usual, name
+    elsewhere = {"runs": Path("x"), "name": "y", "device": "cuda", "seeds": [3], "machine": ["fan"], "data": Path("z")}
+    later = {"decision": Decision(quantile=0.5), "keep_going": True, "overwrite": True}
+    assert Run().model_copy(update=elsewhere | later).settings() == usual
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")

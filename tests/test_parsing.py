@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asd.options import Settings
 from asd.settings.config import Run
-from asd.settings.parsing import parse, stored_run
-from asd.settings.stages import Evaluate, Listen, Predict, Serve, Submit
+from asd.settings.parsing import check_options, parse, run_config, stored_run
+from asd.settings.stages import Evaluate, Leaderboard, Listen, Predict, Serve, Submit, Validate
 from asd.types import AsdError
 from tests.command import refuses
 
@@ -22,6 +24,18 @@ def test_words_become_typed_settings() -> None:
     assert run.autoencoder.training.epochs == 5
     assert run.autoencoder.compatible is True
     assert run.data == Path("d")
+
+
+def test_options_may_be_written_as_other_tools_take_them() -> None:
+    run = parse(Run, ["--keep-going", "--sample-rate-hz=8000", "machine=a-b"])
+    assert (run.keep_going, run.sample_rate_hz, run.machine) == (True, 8000, ["a-b"])
+
+
+def test_a_stage_of_several_runs_says_so_where_one_is_named() -> None:
+    with pytest.raises(AsdError, match="name= is one run, and this stage takes several: say members=RUN1,RUN2"):
+        parse(Leaderboard, ["name=a"])
+    with pytest.raises(AsdError, match="unknown key 'name'"):
+        parse(Validate, ["name=a"])
 
 
 def test_seed_is_short_for_seeds() -> None:
@@ -131,6 +145,55 @@ def test_a_run_is_read_back_as_it_was_stored() -> None:
     again = stored_run(run.stored(), machine=["fan"])
     assert again.embedding == run.embedding
     assert (again.machine, again.settings()) == (["fan"], run.settings())
+
+
+def store(runs: Path, machine: str, run: Run | dict[str, Any]) -> None:
+    content = run if isinstance(run, dict) else run.stored()
+    path = runs / "statistics" / machine / "seed0/config.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(content))
+
+
+def test_scoring_goes_by_the_options_of_the_machines_that_are_named(tmp_path: Path) -> None:
+    for machine, rate_hz in (("fan", 16000), ("[fan]", 8000), ("pump", 32000)):
+        store(tmp_path, machine, Run(sample_rate_hz=rate_hz, data=Path("d"), seeds=[0, 1], keep_going=True))
+    for machine, rate_hz in (("fan", 16000), ("[fan]", 8000), ("pump", 32000)):
+        found = run_config([f"runs={tmp_path}", f"machine={machine}"])
+        assert (found["machine"], found["sample_rate_hz"], found["data"]) == (machine, rate_hz, "d")
+        assert not {"seeds", "keep_going", "weights", "overwrite"} & found.keys()  # given anew each time
+    assert "machine" not in run_config([f"runs={tmp_path}"])
+    other = run_config([f"runs={tmp_path}", "machine=fan", "data=e"])
+    assert not {"data", "normal", "layout", "held_out"} & other.keys()
+    for words in (["name=none"], ["machine=valve"], ["config=a.yaml"], ["weights=a.pt"]):
+        assert run_config([f"runs={tmp_path}", *words]) == {}
+
+
+def test_a_run_of_several_data_folders_or_of_other_runs_has_no_one_configuration(tmp_path: Path) -> None:
+    for machine, data in (("fan", "d"), ("pump", "e")):
+        store(tmp_path, machine, Run(data=Path(data)))
+    with pytest.raises(AsdError, match=r"were trained from several folders \(d, e\); say which with data= or machine="):
+        run_config([f"runs={tmp_path}"])
+    assert "data" not in run_config([f"runs={tmp_path}", "data=f"])
+    store(tmp_path / "fused", "fan", {"members": ["statistics", "autoencoder"]})
+    with pytest.raises(AsdError, match="this run is a fusion of statistics, autoencoder and has no model of its own"):
+        run_config([f"runs={tmp_path / 'fused'}"])
+
+
+@pytest.mark.parametrize(
+    ("options", "saying"),
+    [
+        ({"device": "cpu"}, "device is an argument of fit and none of its options; give it beside options="),
+        ({"seed": 1}, "seed is an argument of fit"),
+        ({"runs": "x"}, "runs is an option of train that fit has no use for; leave it out"),
+        ({"backnd": "knn"}, "unknown key 'backnd': did you mean backend"),
+        (["backend"], r"options=\['backend'\] is no mapping; give names and values"),
+    ],
+)
+def test_options_that_fit_has_no_use_for_are_refused(options: Any, saying: str) -> None:
+    check_options({"backend": "knn", "decision": {"quantile": 0.5}, "residual": 0.5}, "statistics")
+    check_options(None, "statistics")
+    with pytest.raises(AsdError, match=saying):
+        check_options(options, "statistics")
 
 
 def test_json_is_a_word_though_python_needs_another_name() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -72,8 +73,19 @@ def test_scores_are_those_of_the_run_which_stays_as_it_is(inbox: Path) -> None:
     assert table["rank"].tolist() == [*range(1, len(table) + 1)]
     assert table["score"].is_monotonic_decreasing
     assert {*table["path"].head(3)} <= {str(path) for path in inbox.rglob("*odd.wav")}
-    first = answer.out.index(table["path"].iloc[0])
-    assert first < answer.out.index(table["path"].iloc[1])
+    assert "skipped" not in answer.out
+    _, header, *rows = answer.out.splitlines()
+    assert header.split() == ["rank", "score", "decision", "normal_above", "path"]
+    shown = [row.split(maxsplit=4) for row in rows[:2]]
+    assert [(row[0], row[1], row[-1]) for row in shown] == [
+        (str(rank + 1), f"{table['score'][rank]:.3f}", table["path"][rank]) for rank in (0, 1)
+    ]
+
+
+def test_recordings_are_of_the_section_that_is_named(inbox: Path) -> None:
+    succeeds("predict", f"audio={inbox}", "section=0")
+    assert {*pd.read_csv(RESULT, dtype=str)["section"]} == {"00"}
+    refuses("predict", f"audio={inbox}", "section=07", saying="section=07 is none .* it has 00")
 
 
 def test_every_column_is_what_it_is_said_to_be(inbox: Path) -> None:
@@ -116,6 +128,23 @@ def test_notes_of_an_interrupted_command_that_are_none_are_passed_over(inbox: Pa
     Path("notes/.predictions.partial.jsonl").write_bytes(content)
     succeeds("predict", f"audio={inbox}", "out=notes")
     assert len(pd.read_csv("notes/predictions.csv")) == len([*inbox.rglob("*.wav")])
+
+
+def test_a_note_that_was_cut_off_hides_none_before_or_behind_it(tmp_path: Path) -> None:
+    clips = [Clip(tmp_path / name, "fan", "00", Split.TEST) for name in ("a.wav", "b.wav")]
+    rows = [
+        {"path": str(clip.path), "machine": "fan", "score": score}
+        for clip, score in zip(clips, (1.5, 2.5), strict=True)
+    ]
+    line = json.dumps({"model": "m", "found": [[rows[0]["path"], [], rows[0]]]})
+    (tmp_path / "notes").write_text(f"{line}\n{line[:50]}")
+    journal = predicting.Journal(tmp_path / "notes")
+    assert journal.begin("other", clips) == clips
+    assert journal.begin("m", clips) == clips[1:]
+    journal.add("m", pd.DataFrame(rows[1:]), [])
+    again = predicting.Journal(tmp_path / "notes")
+    assert again.begin("m", clips) == []
+    assert again.of(clips)[0]["score"].tolist() == [2.5, 1.5]
 
 
 def test_what_cannot_be_used_is_skipped_and_named(inbox: Path) -> None:

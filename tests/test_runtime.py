@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from asd.core.files import alone
-from asd.core.runtime import own_code, stopped_by_termination
+from asd.core.runtime import fingerprint, own_code, stopped_by_termination
 from asd.types import AsdError
 
 
@@ -54,18 +54,30 @@ def test_own_code_that_is_installed_is_that_of_its_package(tmp_path: Path, monke
     place = tmp_path / "site-packages"
     monkeypatch.syspath_prepend(place)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    (place / "package_of_mine").mkdir(parents=True)
+    for name in [name for name in sys.modules if name.startswith("package_")]:  # of an earlier time
+        monkeypatch.delitem(sys.modules, name)
+    (place / "package_of_mine/deeper").mkdir(parents=True)
     (place / "package_of_mine/__init__.py").write_text(
-        "from .deep import one\nimport package_beside\nclass Mine: ...\n"
+        "from .deep import one\nfrom .deeper import three\nimport package_beside\nclass Mine: ...\n"
     )
     (place / "package_of_mine/deep.py").write_text("one = 1\n")
+    (place / "package_of_mine/deeper/__init__.py").write_text("three = 3\n")
     (place / "package_beside.py").write_text("two = 2\n")
     mine = importlib.import_module("package_of_mine").Mine
     first = own_code([mine])
     (place / "package_beside.py").write_text("two = 3\n")
     assert own_code([mine]) == first
     (place / "package_of_mine/deep.py").write_text("one = 4\n")
-    assert own_code([mine]) != first
+    second = own_code([mine])
+    (place / "package_of_mine/deeper/__init__.py").write_text("three = 4\n")
+    assert len({first, second, own_code([mine])}) == 3
+
+
+def test_the_hash_of_plain_values_is_the_same_in_whatever_order_they_are_named() -> None:
+    assert (
+        fingerprint({"a": 1, "b": [2, 3]}) == fingerprint({"b": [2, 3], "a": 1}) != fingerprint({"a": 1, "b": [3, 2]})
+    )
+    assert fingerprint(Path("a/b"), 1) == fingerprint("a/b", 1) != fingerprint(1, "a/b")
 
 
 def in_child(work: Callable[[], object]) -> int:

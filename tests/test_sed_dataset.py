@@ -87,6 +87,25 @@ def test_a_folder_without_recordings_or_labels_is_told(tmp_path: Path) -> None:
         find_classes(tmp_path)
 
 
+def test_a_data_folder_is_read_as_a_whole_wherever_it_lies(data: Path, tmp_path: Path) -> None:
+    write(data / "validation", "v.wav", 1.0)
+    table = data / "validation.tsv"
+    table.write_text("filename\tonset\toffset\tevent_label\nv.wav\t0\t0.5\ttone\nv.wav\t0\t0.5\thiss\n")
+    config = Train(data=data, features=FEATURES)
+    corpus = read_corpus(config, CPU)
+    assert (corpus.classes, [part.name for part in corpus.scored]) == (CLASSES, ["validation"])
+    own = to_device([read_part(data, name, CLASSES, RATE_HZ) for name in train_parts(data)], CLASSES, FEATURES, CPU)
+    assert torch.equal(corpus.clips.log_mel, MelStandardizer.of(own)(own).log_mel)
+    moved = config.model_copy(update={"data": shutil.copytree(data, tmp_path / "moved")})
+    assert read_corpus(moved, CPU).fingerprint == corpus.fingerprint
+    with table.open("a") as file:
+        file.write("v.wav\t0.6\t0.7\ttone\n")
+    assert read_corpus(config, CPU).fingerprint != corpus.fingerprint
+    table.write_text("filename\tonset\toffset\tevent_label\nv.wav\t0\t0.5\ttone\n")
+    with pytest.raises(AsdError, match=r"the validation part .*hiss"):
+        read_corpus(config, CPU)
+
+
 def test_another_sample_rate_is_refused(data: Path) -> None:
     with pytest.raises(AsdError, match="is sampled at 4000 Hz, not 16000 Hz"):
         read_part(data, "train_strong", CLASSES, 16000)

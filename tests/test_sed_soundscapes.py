@@ -143,6 +143,12 @@ def test_scenes_keep_to_their_recipe(seed: int, overlap: int, tmp_path_factory: 
         assert 10 <= event.snr_db <= 20
 
 
+def test_a_scene_has_no_fewer_events_than_asked_for(tmp_path: Path) -> None:
+    recordings, one = by_label(tmp_path), RECIPE.model_copy(update={"least_events": 1, "most_events": 1})
+    scenes = [draw_scene(one, CLASSES, recordings, Silence(), "train", generator(seed)) for seed in range(10)]
+    assert [len(scene.events) for scene in scenes] == [1] * 10
+
+
 def test_two_events_of_one_class_never_fit_together() -> None:
     there = [Event("x", "low", 1.0, 1.0, 0.0, 10.0)]
     assert not _fits(Event("x", "low", 1.5, 1.0, 0.0, 10.0), there, overlap=3)

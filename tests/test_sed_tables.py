@@ -106,6 +106,15 @@ def test_soft_labels_of_maestro_keep_their_value(tmp_path: Path, caplog: pytest.
         read_soft(path, CLASSES)
 
 
+def test_a_clip_without_events_has_a_row_of_its_name_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.tsv", STRONG + "a.wav\t0\t1\tDog\nb.wav\t\t\t\n")
+    assert read_strong(path, CLASSES)["filename"].tolist() == ["a.wav", "b.wav"]
+    path = write(tmp_path / "m.tsv", STRONG.replace("\n", "\tvalue\n") + "a.wav\t0\t1\tDog\t0.5\nb.wav\t\t\t\t\n")
+    soft = read_soft(path, CLASSES)
+    assert soft[["filename", "event_label"]].to_numpy().tolist() == [["a.wav", "Dog"], ["b.wav", ""]]
+    assert not frame_targets(soft[soft["filename"] == "b.wav"], CLASSES, 4, 0.5).any()
+
+
 def test_text_around_the_cells_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "s.tsv"
     path.write_bytes("\ufefffilename\tonset\toffset\tevent_label \n a.wav\t0.5\t1\t Dog\n\n".encode())

@@ -34,6 +34,7 @@ from asd.deploy import application as service
 from asd.deploy.models import Models, Upload, score_uploads
 from asd.deploy.serve import _bound
 from asd.deploy.service import RefusalError
+from asd.runs import RunDirectory
 from asd.settings.stages import Serve
 from asd.types import AsdError
 from tests.command import refuses
@@ -172,6 +173,16 @@ def test_a_detector_that_breaks_keeps_no_other_from_being_served(
     assert models.left_out == {("fans", "pump"): "it cannot be loaded, and the log says why"}
     assert models.chosen(None, "fan")[:2] == ("fans", "fan")
     assert "KeyError: 'weights'" in caplog.text
+
+
+def test_a_fusion_has_no_model_to_serve_and_is_named(
+    plant: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(RunDirectory, "fused_members", lambda run: ["one", "other"] if run.machine == "pump" else [])
+    caplog.set_level("INFO")
+    models = Models(plant / "runs", None, "cpu")
+    assert ([*models.loaded], models.left_out) == ([("fans", "fan")], {})
+    assert f"{plant}/runs/fans/pump/seed0 is a fusion and has no model; it is not served" in caplog.messages
 
 
 def test_a_run_that_may_not_be_looked_into_is_told_of(

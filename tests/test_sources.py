@@ -304,6 +304,18 @@ def test_no_clock_and_no_change_of_rights_hides_a_recording_or_brings_one_twice(
     assert not mark.read_text()  # what has gone is forgotten
 
 
+def test_a_recording_whose_last_event_comes_late_is_heard_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_clip(tmp_path / "in/a.wav", 0, 0.1)
+
+    def watch(place: Path, begun: set[Path], take: Any) -> SimpleNamespace:
+        take(path)  # it was there before, and is heard as such
+        take(None)
+        return SimpleNamespace(stop=lambda: None, join=lambda: None)
+
+    monkeypatch.setattr(folder, "_watch", watch)
+    assert names([*Folder(tmp_path / "in", 16000)._while_there()]) == ["a.wav"]
+
+
 def test_a_folder_whose_disk_is_not_there_for_a_while_is_not_heard_twice(tmp_path: Path) -> None:
     place, mark = tmp_path / "in", tmp_path / "heard"
     first = write_clip(place / "first.wav", 0, 0.1)

@@ -26,9 +26,10 @@ from asd.pipeline import train
 from asd.settings.config import Run
 from asd.settings.parsing import parse
 from asd.settings.stages import Sweep
+from asd.stages import planting
 from asd.stages.planting import COPIES, plant
 from asd.stages.trials import Trial, draws, grid, read_space
-from asd.types import AsdError, Label, Split
+from asd.types import AsdError, Clip, Label, Split
 from tests import loudness
 from tests.command import asd, contents, refuses, succeeds
 from tests.machines import tone_machine, write_clip
@@ -288,6 +289,22 @@ def test_held_out_clips_are_kept_and_their_copies_carry_faults(tmp_path: Path) -
     assert min(nearest(clip.path) for clip in test if clip.label is Label.ANOMALY) > 1e-3
     with pytest.raises(AsdError, match="2 target training clips"):
         plant(Run(data=tone_machine(tmp_path / "few", n_target=2)), "fan", tmp_path / "none", seed=0)
+
+
+@pytest.mark.parametrize(("n_clips", "n_held_out"), [(4, 2), (6, 2), (11, 2), (12, 3), (40, 10)])
+def test_a_quarter_of_a_section_is_held_out_from_its_first_clip_to_its_last(n_clips: int, n_held_out: int) -> None:
+    clips = [Clip(Path(f"{i}.wav"), "fan", f"{i % 2:02d}", Split.TRAIN) for i in range(2 * n_clips)]
+    for section in (0, 1):
+        chosen = sorted(i // 2 for i in planting._held_out(clips) if i % 2 == section)
+        assert (len(chosen), chosen[0], chosen[-1]) == (n_held_out, 0, n_clips - 1)
+        assert np.ptp(np.diff(chosen)) <= 1  # evenly spread
+
+
+def test_sections_of_any_name_are_numbered_as_far_as_two_digits_go() -> None:
+    clips = [Clip(Path(f"{i}.wav"), "fan", f"hall {i:03d}", Split.TRAIN) for i in range(101)]
+    assert [clip.section for clip in planting._named(clips[:100])] == [f"{i:02d}" for i in range(100)]
+    with pytest.raises(AsdError, match="fan has 101 sections, and faults are planted in 100 at most"):
+        planting._named(clips)
 
 
 def test_faults_are_planted_in_recordings_of_any_section_and_condition(place: Path) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.deploy.wave import BLOCK_S, Coding, samples_of
+from asd.deploy.wave import BLOCK_S, Coding, at_rate, samples_of
 from asd.types import AsdError
 
 RAW = Coding(8000, 1, 1, 16)
@@ -45,6 +46,14 @@ def test_raw_samples_are_those_after_the_header(format_: tuple[int, int]) -> Non
     content = wav(1234, subtype, 2)
     samples = content[content.index(b"data") + 8 :][: 1234 * 2 * format_[1] // 8]
     np.testing.assert_array_equal(read(samples, Coding(8000, 2, *format_)), read(content))
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 11025])
+def test_blocks_at_another_rate_are_the_whole_recording_at_that_rate(rate_hz: int) -> None:
+    coding, blocks = samples_of(io.BytesIO(wav(2345, "FLOAT", 2)), "it", RAW)
+    found = np.concatenate([*at_rate(blocks, coding, rate_hz)], axis=1)
+    whole = read(wav(2345, "FLOAT", 2)).T
+    np.testing.assert_array_equal(found, (whole if rate_hz == 8000 else soxr.resample(whole, 8000, rate_hz)).T)
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFF0000, 0x80000000, 0xFFFFFFFF])
