@@ -186,6 +186,7 @@ def test_a_listening_that_is_stopped_before_its_pipe_has_anything_is_no_error(pl
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # the tests may run under nohup
     )
     with Path("pipe").open("wb"):  # which waits for the listener
         process.send_signal(number)
