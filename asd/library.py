@@ -28,7 +28,7 @@ from asd.options import flattened
 from asd.places import check_listed, mirrored
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, begun_runs, find_runs
 from asd.scoring.threshold import Threshold, stored_thresholds
-from asd.settings.config import Run
+from asd.settings.config import MOST_HZ, Run
 from asd.settings.parsing import check_options, parse, stored_run
 from asd.stages.fitting import lone_detector, store_model, thresholds_of
 from asd.stages.predictions import ClipScore, Normal, predictions, usable_scores, warn_of_defects
@@ -235,7 +235,8 @@ def fit(
     check_options(options, name)
     about: dict[str, Any] = {"detector": name, "machine": [machine], "seeds": [seed], "device": str(device)}
     about |= {"channel": channel, **(options or {})}
-    given = parse(Run, [], about if sample_rate_hz is None else {**about, "sample_rate_hz": sample_rate_hz})
+    rate_hz = MOST_HZ if sample_rate_hz is None else sample_rate_hz  # of files it is known later, and as much at most
+    given = parse(Run, [], {**about, "sample_rate_hz": rate_hz})
     recordings = training_recordings(normal, sample_rate_hz and given.sample_rate_hz, machine, given.front_end)
     run = parse(Run, [], {**about, "sample_rate_hz": recordings.sample_rate_hz})
     check_lengths(recordings, run.detector_settings.least_samples())

@@ -252,6 +252,21 @@ def test_scores_of_each_section_have_the_mean_and_deviation_of_all_training_scor
     np.testing.assert_allclose(loaded.score(test)["loudest"], [0.2, 0.3, 0.6, 0.7, 0.5, 0.5], rtol=1e-6)
 
 
+@pytest.mark.parametrize("given", [lambda x: (1000 * x).astype(int), list, np.float32])
+def test_scores_of_ones_own_detector_may_be_any_numbers_and_more_than_it_names(given: Any, tmp_path: Path) -> None:
+    class Own(Loudest):
+        def score(self, recordings: Recordings) -> Scores:
+            (scores,) = super().score(recordings).values()
+            return {"more": scores, "loudest": given(scores)}
+
+    normal = of_sections({"00": np.linspace(0.1, 0.2, 9).tolist(), "01": np.linspace(0.5, 0.9, 9).tolist()})
+    detector = Windowed(Own(run_context(tmp_path)))
+    detector.fit(normal)
+    for found in (detector.score(normal), detector.score_training(normal)):
+        assert [*found] == ["loudest"]
+        assert found["loudest"][:9].mean() == pytest.approx(found["loudest"][9:].mean(), rel=1e-5)
+
+
 def test_one_threshold_finds_faults_of_large_and_small_sections_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +304,15 @@ def test_the_official_autoencoder_takes_clips_whole() -> None:
 def test_windows_too_short_for_the_detector_are_refused_before_anything_is_read() -> None:
     with pytest.raises(AsdError, match=r"window_s=0.1 is 1600 samples, fewer than the 2048"):
         asd.fit("no such folder", 16000, options={"window_s": 0.1})
+
+
+def test_whether_windows_are_too_short_is_told_by_the_rate_of_the_files(tmp_path: Path) -> None:
+    for i in range(10):
+        sf.write(tmp_path / f"{i}.wav", np.random.default_rng(i).normal(0, 0.1, 9600), 48000)
+    model = asd.fit(tmp_path, options={"window_s": 0.1, "views": "level"}, device="cpu")
+    assert model.detector.n_samples == 4800  # type: ignore[attr-defined]
+    with pytest.raises(AsdError, match=r"window_s=0.04 is 1920 samples, fewer than the 2048"):
+        asd.fit(tmp_path, options={"window_s": 0.04}, device="cpu")
 
 
 def test_the_command_scores_clips_by_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,13 +153,12 @@ class Windowed(Detector):
         return recordings.windows(self.n_samples, self.whole)
 
     def _means(self, recordings: Recordings, score: Callable[[Recordings], Scores]) -> Scores:
-        """Means of the scores of windows, by clip."""
+        """Means of the scores of windows, by clip; a detector of one's own may give integers, lists or more scorers."""
         windows, owner = self._windows(recordings)
         scores = score(windows)
         self._check(scores, len(windows))
-        if windows is recordings:
-            return scores
-        return {scorer: clip_means(values, owner) for scorer, values in scores.items()}
+        plain = {scorer: np.asarray(scores[scorer], np.float64) for scorer in self.detector.scorers}
+        return plain if windows is recordings else {scorer: clip_means(plain[scorer], owner) for scorer in plain}
 
     def _scaled(self, scores: Scores, sections: npt.NDArray[np.str_]) -> Scores:
         """Scores (clips,) by scorer on the scale of all sections; those of one never trained on stay as they are."""

@@ -32,6 +32,7 @@ from asd.settings import stages as options
 from asd.settings.stages import DEFAULT_DETECTOR
 from asd.types import AsdError, FrontEnd, FrontEndName
 
+MOST_HZ = 1_000_000  # of a recording
 WITHOUT_VECTORS = ("autoencoder",)  # detectors that know a clip as frames only
 
 
@@ -75,7 +76,7 @@ class Run(Execution):
     name: RunName | None = Field(None, description="name of the run, by default the detector's")
     runs: Place = Field(Path("runs"), description="folder of all runs")
     device: str = Field("auto", description="auto, cpu or cuda")
-    sample_rate_hz: int = Field(16000, ge=1000, le=1_000_000, description="sample rate every recording must have")
+    sample_rate_hz: int = Field(16000, ge=1000, le=MOST_HZ, description="sample rate every recording must have")
     channel: Annotated[int, Field(ge=0)] | Literal["mean"] | None = Field(
         None, description="of files with several channels: a number from 0 on, or mean; by default the first"
     )
