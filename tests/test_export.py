@@ -21,7 +21,7 @@ import torch
 import asd as library
 from asd.data.audio import read_wav
 from asd.deploy import export as exporting
-from asd.deploy.export import graph_score, session_of
+from asd.deploy.export import as_onnx, graph_score, session_of
 from asd.deploy.graph.features import clip_statistics
 from asd.deploy.graph.formula import Graph
 from asd.deploy.graph.scoring import back_end
@@ -227,6 +227,15 @@ def test_several_sections_are_an_input(tmp_path: Path, monkeypatch: pytest.Monke
         clip = Clip(Path("x.wav"), "fan", f"{section:02d}", Split.TEST)
         expected = model.detector.score_waveforms([waveform], 16000, [clip])["mse"][0]
         assert_close(graph_score(session, waveform, section), expected, spread_of(model, "mse"))
+
+
+def test_sections_too_small_to_stand_alone_are_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12):
+        write_clip(tmp_path / f"section_0{number % 2}_source_train_normal_{number:04}.wav", number, 0.2)
+    model = library.fit(tmp_path, options={"views": "level"}, device="cpu")
+    assert model.sections == ("00", "01")
+    graph = session_of(as_onnx(model.detector, "ensemble", {}))
+    assert [each.name for each in graph.get_inputs()] == ["waveform"]
 
 
 def test_sections_may_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """The stage `export`: a trained model as one ONNX graph, waveform in, score out, that needs nothing of this package.
 
     waveform (clips, samples) float32 ─► features ─► back ends ─► fusion ─► score (clips,) float64
-    section  (clips,) int64, only where the model has a back end for each of several
+    section  (clips,) int64, only where the model has a back end or a scale for each of several
 
 Before it is written the graph is checked and simplified, and its scores are compared with those of the model.
 """

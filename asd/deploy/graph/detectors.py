@@ -43,7 +43,7 @@ def clip_scores(g: Graph, detector: Detector, scorer: str, recorded: Value, sect
 def knows_sections(detector: Detector) -> bool:
     """Whether a score depends on the section of its clip: there is a back end or a scale for each of several."""
     if isinstance(detector, Windowed):
-        return bool(detector.scales) or knows_sections(detector.detector)
+        return any(detector.scales.values()) or knows_sections(detector.detector)
     if isinstance(detector, Auto):
         return any(map(knows_sections, detector.members.values()))
     return any(len(scorer.parts) > 1 for scorer in _section_scorers(detector))
