@@ -467,6 +467,19 @@ def test_the_rule_is_that_of_the_year_that_a_run_was_trained_with(trained: Path)
     succeeds("evaluate", "machine=pump")
     succeeds("fuse", "members=statistics", "name=other", "machine=pump")
     assert "year: 2022" in Path("runs/other/pump/seed0/config.yaml").read_text()
+    for year in ("[1]", "abc", "1999"):  # what is there stays
+        file.write_text(re.sub("year: .*", f"year: {year}", file.read_text()))
+        for words in (["evaluate"], ["fuse", "members=statistics", "name=fused", "overwrite=true"]):
+            refuses(*words, saying=r"pump/seed0/config.yaml holds year=.*; write one of 2020, .*2026 there")
+    assert {*Path("runs/fused").glob("*/seed0/DONE")}
+
+
+def test_the_year_of_the_last_command_is_that_of_a_run(trained: Path) -> None:
+    """That a folder holds machines of another year is told after the training, so it is said in a second one."""
+    for words, year in ((["train", ONE_VIEW, "data=data", "year=2021"], 2021), (["score", "year=2020"], 2020)):
+        told = succeeds(*words).out
+        command = next(line for line in told.splitlines() if line.startswith("next: ")).partition("asd ")[2]
+        assert f"Rule of {year}" in succeeds(*shlex.split(command)).out
 
 
 @pytest.mark.parametrize("later", ["a copy", "a clock ahead"])

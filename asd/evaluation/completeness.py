@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from asd.challenge.files import list_machines
-from asd.challenge.years import Year
+from asd.challenge.years import YEARS, Year
 from asd.core.files import read_json
 from asd.core.runtime import log
 from asd.options import listed
@@ -109,6 +109,13 @@ def sample_rate_of(run: RunDirectory) -> int:
     except (KeyError, TypeError, ValueError) as error:
         what = f"{run.path}/config.yaml is missing or damaged (it tells no sample_rate_hz)"
         raise AsdError(f"{what}; copy it again, or start the same train again") from error
+
+
+def year_of(run: RunDirectory) -> int | None:
+    """The challenge year that a run was trained with; None where its configuration does not tell."""
+    if (known := run.config().get("year")) is None or known in YEARS:
+        return known
+    raise AsdError(f"{run.path / 'config.yaml'} holds year={known!r}; write one of {', '.join(map(str, YEARS))} there")
 
 
 def declared_of(run: RunDirectory) -> dict[str, Any]:

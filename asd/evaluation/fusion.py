@@ -24,6 +24,7 @@ from asd.evaluation.completeness import (
     missing_scores,
     require_whole,
     sample_rate_of,
+    year_of,
 )
 from asd.evaluation.score_table import FloatArray
 from asd.options import listed
@@ -77,13 +78,13 @@ def fuse_runs(
             parts.append(Member(own, member.partition(":")[2] or own[0].default_scorer()))
         _refuse_doubled([*found], parts)
         fused.append((RunDirectory.of(runs, name, machine, 0), parts, fuse(parts, method)))
-    rates_hz = [sample_rate_of(parts[0].runs[0]) for _, parts, _ in fused]  # or it is refused, and nothing removed
+    about = [{"sample_rate_hz": sample_rate_of(parts[0].runs[0]), **_year_of(parts)} for _, parts, _ in fused]
     for old in directories_with(RunDirectory, runs / name, "config.yaml"):
         withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones
         old.clear()
-    for (run, parts, _), rate_hz in zip(fused, rates_hz, strict=True):  # all are begun before the first is done
+    for (run, _, _), known in zip(fused, about, strict=True):  # all are begun before the first is done
         run.clear()
-        run.write_config({"members": [*members], "method": method, "sample_rate_hz": rate_hz, **_year_of(parts)})
+        run.write_config({"members": [*members], "method": method, **known})
     for run, parts, (test, training) in fused:
         threshold = fit_threshold(training["score"].to_numpy(float), **decision, scorer=f"{SCORER} of {run.machine}")
         test["decision"] = threshold.decide(test["score"].to_numpy(float))
@@ -101,7 +102,7 @@ def fuse_runs(
 
 def _year_of(members: Sequence[Member]) -> dict[str, int]:
     """The year that all members were trained with, for a configuration; nothing where they differ."""
-    years = {run.config().get("year") for member in members for run in member.runs}
+    years = {year_of(run) for member in members for run in member.runs}
     return {"year": year} if len(years) == 1 and (year := years.pop()) else {}
 
 

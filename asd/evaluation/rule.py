@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from asd.core.runtime import log
-from asd.evaluation.completeness import chosen_runs
+from asd.evaluation.completeness import chosen_runs, year_of
 from asd.metrics import evaluate_table
 from asd.runs import score_table
 from asd.types import AsdError, Clip
@@ -35,7 +35,7 @@ def meant_year(runs: Path, name: str, machines: Sequence[str], data: Path | None
     folders = [folder for folder in scored if folder and folder.scorers]
     if any(folder.is_own for folder in folders):
         return PLAIN_YEAR, True
-    years = sorted({int(known) for run in found if (known := run.config().get("year"))}) or [LATEST_YEAR]
+    years = sorted({known for run in found if (known := year_of(run))}) or [LATEST_YEAR]
     if len(years) > 1:
         every = " and ".join(f"year={each}" for each in years)
         raise AsdError(f"machines of {runs / name} were trained with {every}; say whose rule holds by year=")

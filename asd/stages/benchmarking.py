@@ -25,7 +25,7 @@ from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsew
 from asd.evaluation.labelling import labelled_scores, published_truth
 from asd.evaluation.markdown import check_columns, place_in, without_nan, write_results
 from asd.evaluation.markdown import table as markdown_table
-from asd.evaluation.rule import LATEST_YEAR, PLAIN_YEAR, check_labels, meant_year
+from asd.evaluation.rule import LATEST_YEAR, PLAIN_YEAR, check_labels
 from asd.evaluation.tables import measure_name, rule_name
 from asd.options import Execution, listed
 from asd.places import spelled
@@ -114,7 +114,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     told = failures(failed, f"{others if labels else 'there is no new table'}; {_AGAIN}") if failed else ""
     if not labels:
         raise AsdError(told)
-    rows = [row for label in labels for row in _rows(config, label, machines)]
+    rows = [row for label in labels for row in _rows(config, label, machines, year)]
     full = wanted if config.scorers == "all" else set()
     shown = [row for row in rows if row.method in full or row is _first(rows, row.method)]
     table = _as_table(shown, rows, reference)
@@ -214,10 +214,9 @@ def _whole(failed: Sequence[Failure], labels: list[str], machines: list[str]) ->
     return [label for label in labels if machines and not {(label, one) for one in machines} & gaps], machines
 
 
-def _rows(config: Benchmark, label: str, machines: Sequence[str]) -> list[Row]:
-    """A row per scorer of a method, the default first."""
+def _rows(config: Benchmark, label: str, machines: Sequence[str], year: int) -> list[Row]:
+    """A row per scorer of a method, the default first, by the rule of a year."""
     name = run_name(label)
-    year, _ = meant_year(config.runs, name, machines, None, config.year)
     scores = labelled_scores(
         *(config.runs, name, year, machines), part=config.part, ground_truth=config.ground_truth, seeds=config.seeds
     )

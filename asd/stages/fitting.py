@@ -118,8 +118,8 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
         return
     if job.learn is not None:  # the same training clips may lie in a folder that was moved since
         job.run.write_config(job.config.stored())
-    elif is_own and (stored := job.run.config()):  # the run decides so from now on, as where its bank grows
-        job.run.write_config(stored | {"decision": job.config.stored()["decision"]})
+    elif is_own and (stored := job.run.config()):  # so it decides and is measured from now on
+        job.run.write_config(stored | {name: job.config.stored()[name] for name in ("decision", "year")})
     limits = {scorer: asdict(threshold) for scorer, threshold in thresholds.items()}
     tell_of_change(job, folder, limits, detector.scorers[0])
     folder.write(tables, limits, scored, unscored, before=job.run.reopen if is_own else lambda: None)

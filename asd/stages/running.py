@@ -94,10 +94,11 @@ def _is_done(job: Job) -> bool:
 
 
 def _is_recorded(job: Job) -> bool:
-    """Whether config.yaml holds the options that the model was fitted with: it may be lost, cut off or edited."""
+    """Whether config.yaml holds the options of the model, and the year: it may be lost, cut off or edited."""
     try:
-        known = job.run.config()
-        return bool(known) and stored_run(known).settings(job.code) == job.config.settings(job.code)
+        known, now = job.run.config(), job.config
+        same_year = known.get("year") == now.year  # whose rule holds
+        return same_year and stored_run(known).settings(job.code) == now.settings(job.code)
     except AsdError:
         return False
 
