@@ -141,3 +141,22 @@ def test_a_run_that_lacks_something_is_ranked_on_what_is_whole(place: Path) -> N
     answer = succeeds("leaderboard")
     assert "half is ranked on fan, pump alone: " in answer.err
     assert dict(boards())["fan"] == ["close", "half", "strong", "weak"]
+
+
+def test_scores_by_the_rules_of_several_years_are_not_compared(place: Path) -> None:
+    for name, machine, year in (("weak", "fan", 2020), ("close", "fan", 2023), ("old", "fan", 2020)):
+        finished(Path("runs"), name, table(1.0, machine=machine))
+        RunDirectory.of(Path("runs"), name, machine, 0).write_config({"year": year})
+    for machine, year in (("fan", 2021), ("valve", 2020)):
+        finished(Path("runs"), "mixed", table(1.0, machine=machine))
+        RunDirectory.of(Path("runs"), "mixed", machine, 0).write_config({"year": year})
+    by = "old is measured by the rule of 2020 and strong by that of 2025; say whose rule holds for both by year="
+    refuses("leaderboard", "members=old,strong", saying=by)
+    succeeds("leaderboard", "members=old,strong", "year=2023")
+    answer = succeeds("leaderboard")
+    assert "mixed is left out: machines of runs/mixed were trained with year=2020 and year=2021" in answer.err
+    assert "runs that were trained with years of other rules are on boards of their own; year= puts" in answer.err
+    rows = pd.DataFrame(read_json(Path("runs/leaderboard.json"))["rows"])
+    found = {rule: sorted(runs) for rule, runs in rows.groupby("rule")["run"]}
+    assert found == {"mixed": ["close", "strong"], "per_id": ["old", "weak"]}
+    assert answer.out.count("Machines: fan.") == 2

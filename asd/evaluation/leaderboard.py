@@ -28,7 +28,7 @@ from asd.options import listed
 from asd.runs import run_names, warn_of_run
 from asd.types import AsdError, named
 
-Clips = tuple[tuple[str, ...], ...]
+Basis = tuple[str, tuple[tuple[str, ...], ...]]  # a rule, and the clips that are measured by it
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,10 @@ class Member:
         parts = {seed: scores[scores["machine"].isin(machines)] for seed, scores in self.by_seed.items()}
         return replace(self, machines=list(machines), by_seed=parts)
 
-    def clips(self) -> Clips:
-        """What was scored, by every seed."""
-        return tuple(sorted(map(tuple, next(iter(self.by_seed.values()))[CLIP].astype(str).to_numpy().tolist())))
+    def basis(self) -> Basis:
+        """What runs that are compared have in common: the rule, and what every seed scored."""
+        clips = next(iter(self.by_seed.values()))[CLIP].astype(str).to_numpy().tolist()
+        return get_year(self.year).rule, tuple(sorted(map(tuple, clips)))
 
 
 def rank_runs(
@@ -71,8 +72,10 @@ def rank_runs(
         get_year(year)  # a year that is unknown is no fault of the runs
     found = [_member(runs, name, year, machines) for name in members] or _every_member(runs, year, machines)
     boards = _boards(found)
-    if members and (apart := [member for member in found if member.clips() != found[0].clips()]):
+    if members and (apart := [member for member in found if member.basis() != found[0].basis()]):
         raise AsdError(_why_apart(found[0], apart[0]))
+    if len({board[0].basis()[1] for board in boards}) < len(boards):
+        log.info("runs that were trained with years of other rules are on boards of their own; year= puts all on one")
     names = [member.name for member in found]
     if reference is not None and reference not in names:
         raise AsdError(f"reference={reference} is not on the board: it holds {', '.join(names)}")
@@ -89,12 +92,12 @@ def _boards(members: Sequence[Member]) -> list[list[Member]]:
     """Runs that can be compared, the largest group first; one on fewer machines must have a run more."""
     whole = {frozenset(member.machines) for member in members}
     shared = {one & other for one, other in combinations(whole, 2)} - {frozenset()}
-    groups: dict[Clips, list[Member]] = {}
+    groups: dict[Basis, list[Member]] = {}
     for machines in sorted(whole | shared, key=lambda each: (-len(each), sorted(each))):
         for member in members:
             if machines <= {*member.machines}:
                 part = member.on(sorted(machines))
-                groups.setdefault(part.clips(), []).append(part)
+                groups.setdefault(part.basis(), []).append(part)
     boards: list[list[Member]] = []
     for group in groups.values():  # on many machines first
         names, own = {member.name for member in group}, {*group[0].machines}
@@ -105,7 +108,7 @@ def _boards(members: Sequence[Member]) -> list[list[Member]]:
 
 
 def _board(group: Sequence[Member], reference: str | None) -> pd.DataFrame:
-    """The rows of runs that scored the same clips."""
+    """The rows of runs that scored the same clips, measured by the same rule."""
     entries = [Entry.of(member.name, member.by_seed, member.year) for member in group]
     board = ranked(entries, reference if reference in {entry.name for entry in entries} else None)
     board.insert(0, "machines", ", ".join(group[0].machines))
@@ -116,8 +119,8 @@ def _board(group: Sequence[Member], reference: str | None) -> pd.DataFrame:
 def as_markdown(board: pd.DataFrame) -> str:
     """The boards for people, in per cent."""
     lines = ["# Leaderboard"]
-    for (machines, reference), rows in board.groupby(["machines", "reference"], sort=False):
-        measure = measure_name({*rows["rule"]})
+    for (machines, rule, reference), rows in board.groupby(["machines", "rule", "reference"], sort=False):
+        measure = measure_name([str(rule)])
         head = ["run", measure, "95 % of clips", "difference", "95 % of clips", ""]
         lines += [
             "",
@@ -161,9 +164,9 @@ def _every_member(runs: Path, year: int | None, machines: Sequence[str]) -> list
         try:
             members.append(_member(runs, name, year, machines))
         except AsdError as error:
-            if parts := _whole_machines(runs, name, year) if is_all(machines) else []:
-                log.warning("%s is ranked on %s alone: %s", name, ", ".join(parts), error)
-                members.append(_member(runs, name, year, parts))
+            if part := _whole_part(runs, name, year) if is_all(machines) else None:
+                log.warning("%s is ranked on %s alone: %s", name, ", ".join(part.machines), error)
+                members.append(part)
             else:
                 log.warning("%s is left out: %s", name, error)
     if not members:
@@ -172,18 +175,25 @@ def _every_member(runs: Path, year: int | None, machines: Sequence[str]) -> list
     return members
 
 
-def _whole_machines(runs: Path, name: str, year: int | None) -> list[str]:
-    """The machines of a run that lack nothing."""
+def _whole_part(runs: Path, name: str, year: int | None) -> Member | None:
+    """A run on the machines that lack nothing; None where there are none, or they were trained with several years."""
     whole = []
     for machine in sorted({done.parents[1].name for done in (runs / name).glob("*/seed*/DONE")}):
         with suppress(AsdError):
             _member(runs, name, year, [machine])
             whole.append(machine)
-    return whole
+    with suppress(AsdError):
+        return _member(runs, name, year, whole) if whole else None
+    return None
 
 
 def _why_apart(one: Member, other: Member) -> str:
     """Why two runs cannot be compared, and what would help."""
+    if one.basis()[1] == other.basis()[1]:
+        return (
+            f"{one.name} is measured by the rule of {one.year} and {other.name} by that of {other.year}; say whose "
+            f"rule holds for both by year="
+        )
     if one.machines == other.machines:
         return (
             f"{one.name} and {other.name} scored different clips, so their scores cannot be compared; name members= "
