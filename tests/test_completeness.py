@@ -265,6 +265,11 @@ def test_machines_of_the_challenge_are_known_by_their_place(tmp_path: Path, monk
     refuses("evaluate", saying=r"ToyTrain of 2025 is not in the run; bearing .* machine=fan$")
     assert "evaluate name=all machine=fan,valve" in succeeds("train", ONE_VIEW, "machine=all", "name=all").out
     assert "evaluate name=fused machine=fan,valve" in succeeds("fuse", "members=all").out
+    tiny_machines(Path("data/dcase2022t2/dev_data/raw"), "fan", "valve")
+    succeeds("train", ONE_VIEW, "machine=all", "name=of2022", "year=2022")
+    said = succeeds("fuse", "members=of2022", "name=fused2022").out
+    assert "evaluate name=fused2022 machine=fan,valve" in said
+    succeeds(*shlex.split(said.splitlines()[-1].partition("asd ")[2]))
     shutil.rmtree("runs/all")
     shutil.rmtree("runs/fused")
     assert "valve of 2025 is not in the run" in succeeds("evaluate", "machine=fan").out

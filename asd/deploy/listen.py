@@ -120,16 +120,10 @@ class RunModel:
         if hop_s > window_s:
             raise AsdError(f"hop_s={hop_s:g} leaves something out between windows of {window_s:g} s; take less")
         rate = options.sample_rate_hz
-        n_window, least = round(window_s * rate), options.detector_settings.least_samples()
-        if n_window < least:
-            raise AsdError(
-                f"window_s={window_s:g} is {n_window} samples, fewer than the {least} of the detector's shortest "
-                f"input; make it longer"
-            )
         return Plan(
             sample_rate_hz=rate,
             n_channels=self.model.detector.context.front_end.n_microphones,
-            n_window=n_window,
+            n_window=options.detector_settings.window_samples(window_s, rate),
             n_hop=max(1, round(hop_s * rate)),
             n_before=round(config.before_s * rate),
             n_after=round(config.after_s * rate),

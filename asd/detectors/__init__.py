@@ -105,6 +105,24 @@ class DetectorSettings(Settings):
         """Shortest clip that the detector can use."""
         return 1
 
+    def window_samples(self, window_s: float, sample_rate_hz: int) -> int:
+        """Samples of a window.
+
+        Args:
+            window_s: its length in seconds.
+            sample_rate_hz: of the recordings.
+
+        Raises:
+            AsdError: the detector cannot use one so short.
+        """
+        n_samples, least = round(window_s * sample_rate_hz), self.least_samples()
+        if n_samples < least:
+            raise AsdError(
+                f"window_s={window_s:g} is {n_samples} samples, fewer than the {least} of the detector's shortest "
+                f"input; make it longer"
+            )
+        return n_samples
+
     def least_clips(self) -> int:
         """Fewest training clips that the detector can learn from."""
         return 1

@@ -162,11 +162,12 @@ class Windowed(Detector):
 
     def _scaled(self, scores: Scores, sections: npt.NDArray[np.str_]) -> Scores:
         """Scores (clips,) by scorer on the scale of all sections; those of one never trained on stay as they are."""
-        scaled = {scorer: values.copy() for scorer, values in scores.items()} if self.scales else scores
+        scaled = dict(scores)
         for scorer, of_section in self.scales.items():
+            scaled[scorer] = scores[scorer].copy()
             for section, (factor, offset) in of_section.items():
-                scaled[scorer][sections == section] *= factor
-                scaled[scorer][sections == section] += offset
+                own = sections == section
+                scaled[scorer][own] = factor * scores[scorer][own] + offset
         return scaled
 
     def _check(self, scores: object, n: int) -> None:

@@ -115,12 +115,8 @@ class Run(Execution):
                 f"{option} works on clips as vectors, which detector={self.detector} does not know; leave it out or "
                 f"choose another detector"
             )
-        least = self.detector_settings.least_samples() if self.window_s else 0
-        if self.window_s and (n_samples := round(self.window_s * self.sample_rate_hz)) < least:
-            raise AsdError(
-                f"window_s={self.window_s:g} is {n_samples} samples, fewer than the {least} of the detector's shortest "
-                f"input; make it longer"
-            )
+        if self.window_s is not None:
+            self.detector_settings.window_samples(self.window_s, self.sample_rate_hz)  # or it is refused
         if self.supplemental != SupplementalPolicy() and self.detector_settings.is_joint:
             raise AsdError(
                 f"{self.detector}.joint=true learns from all machines and supplemental.* from one; give one of them"

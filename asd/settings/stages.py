@@ -13,7 +13,7 @@ from asd.places import Place, address_of
 DEFAULT_DETECTOR = "statistics"
 
 RuleYear = Annotated[
-    int | None, Field(description="whose metric rule holds, by default the run's; plain AUC and pAUC of own recordings")
+    int | None, Field(description="of the metric rule, by default the training's; plain AUC and pAUC of own recordings")
 ]
 
 
