@@ -25,6 +25,7 @@ from asd.data.audio import read_sound
 from asd.data.codecs import decode
 from asd.data.recordings import Recordings, check, in_memory, joined
 from asd.data.supplemental import Supplement
+from asd.detectors import StatisticsSettings
 from asd.detectors.autoencoder import Autoencoder
 from asd.detectors.base import Detector, Scores
 from asd.detectors.windowed import Windowed, as_clips
@@ -304,6 +305,7 @@ def test_the_official_autoencoder_takes_clips_whole() -> None:
 def test_windows_too_short_for_the_detector_are_refused_before_anything_is_read() -> None:
     with pytest.raises(AsdError, match=r"window_s=0.1 is 1600 samples, fewer than the 2048"):
         asd.fit("no such folder", 16000, options={"window_s": 0.1})
+    assert StatisticsSettings().window_samples(0.128, 16000) == 2048
 
 
 def test_whether_windows_are_too_short_is_told_by_the_rate_of_the_files(tmp_path: Path) -> None:
