@@ -280,7 +280,7 @@ def _check_use(sound: Sound, sample_rate_hz: int, front_end: FrontEnd, least_sam
     if sound.sample_rate_hz != sample_rate_hz:
         raise AsdError(
             f"{what} is sampled at {sound.sample_rate_hz} Hz, not {sample_rate_hz} Hz; resample it, or set "
-            f"sample_rate_hz={sound.sample_rate_hz} for the whole run"
+            f"sample_rate_hz={sound.sample_rate_hz} if all recordings are"
         )
     if sound.n_channels < front_end.n_microphones:
         option = f"residual={front_end.residual:g}" if front_end.residual else f"frontend={front_end.name}"
