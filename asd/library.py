@@ -6,7 +6,6 @@ asd.load("runs/mine").score_files("new_recordings")              # a table
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from logging import INFO, WARNING
@@ -20,9 +19,9 @@ from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch, publish
 from asd.data.given import Files, Waveform, clips_of_files, from_arrays, training_recordings
 from asd.data.recordings import Recordings, Refused, check
-from asd.data.remarks import broken, check_lengths, kinds, learnt_from, notices, of_no_section, unlike
+from asd.data.remarks import broken, kind_of, kinds, learnt_from, notices, unlike
 from asd.detectors.base import Detector
-from asd.detectors.windowed import as_clips
+from asd.detectors.windowed import as_clips, check_lengths, of_no_section
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.options import flattened
 from asd.places import check_listed, mirrored
@@ -154,9 +153,9 @@ class Model:
     def _tell(self, level: int, sentences: Sequence[str]) -> None:
         """Says something of recordings where it is not said yet, of others and of how many there are."""
         for sentence in sentences:
-            if (what := re.sub(r"\([^)]*\)|[\d.,]+", "", sentence)) not in self._told:
+            if (kind := kind_of(sentence)) not in self._told:
                 log.log(level, "%s: %s", self.options.machine[0], sentence)
-                self._told.add(what)
+                self._told.add(kind)
 
     def save(self, path: str | Path, machine: str | None = None) -> Path:
         """Writes the model as a run, which `asd.load` and the stages of the command line read.

@@ -156,12 +156,26 @@ def test_a_waveform_in_memory_is_a_sound_with_all_that_a_file_tells() -> None:
     assert (sound.sample_rate_hz, sound.file_rate_hz, sound.n_channels, sound.n_samples) == (8000, 8000, 3, 800)
     assert sound.path is None
     assert sound.peak == 0.75
+    assert sound.level_db == pytest.approx(10 * np.log10(np.var(wave[0], dtype=np.float64)), abs=1e-4)
     assert sound.defect is None
     assert sound.content == hashlib.sha256(wave.tobytes()).hexdigest()
     np.testing.assert_array_equal(sound.waveform(2), wave[:2])
+    assert Sound.of(wave + 0.25, 8000).level_db == pytest.approx(sound.level_db, abs=1e-4)  # without an offset
+    long = np.tile(wave[:1], (1, 6000))  # 4.8 million samples
+    assert Sound.of(long, 8000).level_db == pytest.approx(sound.level_db, abs=0.1)
+    assert Sound.of(np.ones((1, 800), np.float32), 8000).level_db == -200.0
     assert Sound.of(np.zeros((1, 800), np.float32), 8000).defect == "is silent (all samples are zero)"
     with pytest.raises(AsdError, match=r"^a waveform in memory holds no samples; leave it out$"):
         Sound.of(np.zeros((1, 0), np.float32), 8000)
+
+
+def test_the_level_of_a_file_is_that_of_its_used_channel_in_any_coding(tmp_path: Path) -> None:
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, (800, 2)) * [1.0, 0.1]
+    for subtype in ("PCM_16", "FLOAT", "PCM_24"):
+        soundfile.write(tmp_path / "a.wav", wave, 8000, subtype)
+        for channel in (0, 1):
+            level_db = 10 * np.log10(wave[:, channel].var())
+            assert read_sound(tmp_path / "a.wav", channel=channel).level_db == pytest.approx(level_db, abs=0.01)
 
 
 def test_of_one_channel_the_mean_is_itself() -> None:

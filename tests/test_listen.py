@@ -21,7 +21,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import asd
-from asd.data.audio import read_wav
+from asd.data.audio import read_sound, read_wav
 from asd.data.codecs import write_wav
 from asd.deploy import listen as listening
 from asd.deploy.application import application
@@ -197,7 +197,9 @@ def test_a_listening_that_is_stopped_before_its_pipe_has_anything_is_no_error(pl
     assert not OUT.exists()
 
 
-def test_sound_that_is_stored_otherwise_than_what_was_learnt_from_is_told_once(plant: Path) -> None:
+def test_sound_that_is_stored_otherwise_than_what_was_learnt_from_is_told_once(
+    plant: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     normal = sorted(Path("data/fan/train").glob("*.wav"))
     assert "learnt from at" not in succeeds("listen", "name=fans", f"input={normal[0]}").err
     write_wav(Path("high.wav"), np.random.default_rng(0).normal(0, 0.1, (1, 96000)), 48000)
@@ -207,12 +209,18 @@ def test_sound_that_is_stored_otherwise_than_what_was_learnt_from_is_told_once(p
     model = RunModel(Listen(name="fans", input="-", device="cpu"))
     model.model.recorded = {**model.model.recorded, "rates_hz": [48000]}
     handed: list[Piece] = []
-    for name in ("normal.wav", "other.wav"):
-        write_clip(Path(name), 1)
-        handed += source_of(name, 16000, tell=model.remark)
-    assert handed
-    assert len(model._told) == 1  # of a stream at the rate of the model, too
-    assert "16000 Hz, and those that were learnt from at 48000 Hz" in model._told.pop()
+    with caplog.at_level("WARNING", logger="asd"):
+        for name in ("normal.wav", "other.wav"):
+            write_clip(Path(name), 1)
+            handed += source_of(name, 16000, tell=model.remark)
+        assert handed
+        (said,) = caplog.messages  # of a stream at the rate of the model, too
+        assert "16000 Hz, and those that were learnt from at 48000 Hz" in said
+        waveform, rate_hz = read_wav(normal[0])
+        for gain in (0.3, 0.1):
+            write_wav(Path("fainter.wav"), gain * waveform, rate_hz)
+            model.remark(read_sound(Path("fainter.wav")))
+        assert ["quieter than all" in said for said in caplog.messages[1:]] == [True]  # once, of both
 
 
 @pytest.fixture

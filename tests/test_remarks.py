@@ -10,7 +10,8 @@ import pytest
 
 from asd.data.audio import Sound
 from asd.data.recordings import Recordings, in_memory
-from asd.data.remarks import copies, kinds, labelled_twice, learnt_from, notices, of_no_section, repeated, unlike
+from asd.data.remarks import copies, kinds, labelled_twice, learnt_from, notices, repeated, unlike
+from asd.detectors.windowed import of_no_section
 from asd.types import Clip, FrontEnd, Label, Split
 
 
@@ -127,6 +128,25 @@ def test_units_and_lengths_are_told_one_behind_the_other() -> None:
     assert len(unlike(recorded({"n_samples": 16000 * 1201}), kinds(recorded({"n_samples": 16000 * 20})))) == 1
     assert len(unlike(recorded({"n_samples": 15199}), learnt)) == 1
     assert unlike(recorded({}), {}) == []
+
+
+def test_what_is_far_louder_or_quieter_than_all_training_clips_is_told_in_the_same_units() -> None:
+    learnt = kinds(recorded({"level_db": -30.0}, {"level_db": -24.0}, {}))
+    assert learnt["levels_db"] == [-30.0, -24.0]
+    within = recorded({"level_db": -18.0}, {"level_db": -36.0}, {}, {"level_db": -200.0, "defect": "is silent"})
+    assert unlike(within, learnt) == unlike(recorded({"level_db": 0.0}), kinds(recorded({}))) == []
+    beyond = recorded({"level_db": -17.0}, {"level_db": -46.0}, {"level_db": -10.0}, {"level_db": -25.0})
+    so = "to the default detector loudness alone is no fault; see whether the machine or the gain of the microphone has"
+    assert unlike(beyond, learnt) == [
+        f"2 of 4 recordings are louder than all that were learnt from, by up to 14 dB (a.wav, c.wav): {so} changed",
+        f"1 of 4 recordings are quieter than all that were learnt from, by up to 16 dB (b.wav): {so} changed",
+    ]
+    (units,) = unlike(recorded({"level_db": 60.0, "peak": 9000.0}), learnt)
+    assert "16-bit steps" in units
+    tone = np.sin(np.arange(16000, dtype=np.float32))
+    known = kinds(in_memory([0.01 * tone], 16000))
+    assert "by up to 20 dB (000000.wav)" in unlike(in_memory([0.1 * tone + 0.5], 16000), known)[0]  # no offset counts
+    assert unlike(in_memory([0.015 * tone], 16000), known) == []
 
 
 def test_short_is_what_is_shorter_than_the_windows_of_training_clips() -> None:

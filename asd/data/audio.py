@@ -20,6 +20,7 @@ Args:
 from __future__ import annotations
 
 import hashlib
+import math
 import weakref
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -58,6 +59,7 @@ class Sound:
     n_channels: int  # of the file
     n_samples: int  # per channel, at `sample_rate_hz`
     peak: float = 1.0  # largest absolute sample of the file, 1 where it holds integers; full scale is 1
+    level_db: float | None = None  # power of the first microphone around its mean, re full scale; None: not measured
     channel: Channel | None = None  # which of them is used; None: the first ones
     n_heard: int = 1  # channels with a sound in a mean over all; 1 where there is no mean
     lossy: str = ""  # what compressed the file with a loss, such as MP3; "" where nothing did
@@ -72,15 +74,15 @@ class Sound:
         if not waveform.size:
             raise AsdError("a waveform in memory holds no samples; leave it out")
         check_levels("a waveform in memory", waveform)
-        n_channels, n_samples = waveform.shape
         return cls(
             path=None,
             content=hashlib.sha256(np.ascontiguousarray(waveform).tobytes()).hexdigest(),
             sample_rate_hz=sample_rate_hz,
             file_rate_hz=sample_rate_hz,
-            n_channels=n_channels,
-            n_samples=n_samples,
+            n_channels=len(waveform),
+            n_samples=waveform.shape[1],
             peak=_peak(waveform),
+            level_db=_level_db(waveform[0]),
             defect=defect(waveform[:n_microphones], sample_rate_hz),
             kept=waveform,
         )
@@ -164,6 +166,7 @@ def read_sound(
         n_channels=len(samples),
         n_samples=chosen.shape[1],
         peak=_peak(samples),
+        level_db=_level_db(chosen[0]),
         lossy=lossy,
         channel=channel,
         n_heard=sum(not _defect_of_one(wave, file_rate_hz) for wave in samples) if channel == "mean" else 1,
@@ -235,10 +238,8 @@ def defect(recorded: Samples, sample_rate_hz: int) -> str | None:
 
     It is of the near microphone, or of the far one where there is one; other channels do not count.
     """
-    if what := _defect_of_one(recorded[0], sample_rate_hz):
+    if (what := _defect_of_one(recorded[0], sample_rate_hz)) or len(recorded) == 1:
         return what
-    if len(recorded) == 1:
-        return None
     if not recorded[1].any():
         return "has a silent far microphone (all samples are zero)"
     if what := _defect_of_one(recorded[1], sample_rate_hz):
@@ -286,6 +287,13 @@ def _still_shares(wave: _Wave, least_samples: int) -> tuple[float, float]:
 
 def _peak(samples: Samples) -> float:
     return 1.0 if samples.dtype == np.int16 else max(float(samples.max()), -float(samples.min()))
+
+
+def _level_db(wave: _Wave) -> float:
+    """Level in dB of one microphone's power around its mean; -200 where there is none."""
+    around_zero = _as_float(wave[:: 1 + (len(wave) >> 22)])  # of four minutes and more every other sample, or fewer
+    around_zero -= around_zero.mean()
+    return 10.0 * math.log10(max(float(around_zero @ around_zero) / len(around_zero), 1e-20))
 
 
 def _at_full_scale_1(value: np.generic) -> float:

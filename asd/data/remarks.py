@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,6 +16,7 @@ from asd.types import AsdError, Clip, named
 _SHORTER = 0.95  # of the windows of training clips: below, normal clips score as anomalous
 _STREAM_S, _MOST_WINDOWS = 600.0, 60  # longer ones are to be listened to
 _TELLING = 16  # characters of a hash that tell copies among the recordings of a machine
+_MOST_APART_DB = 6.0  # from the levels of training clips: in real machines' test clips it is 1 dB
 _MOST_LEVEL = 8.0  # a float above it is in 16-bit steps: nothing is recorded 18 dB beyond the full scale of 1
 
 
@@ -62,13 +65,6 @@ def check_units(recordings: Recordings, refused: list[Refused] | None = None) ->
     return recordings.subset([i for i, clip in enumerate(recordings.clips) if clip.name not in fewer])
 
 
-def check_lengths(recordings: Recordings, least_samples: int) -> None:
-    """Refuses recordings that are shorter than a detector can use."""
-    for clip, sound in recordings.pairs:
-        if (n := sound.n_samples) < least_samples:
-            raise AsdError(f"{clip.path} has {n} samples, the detector needs {least_samples} at least; leave it out")
-
-
 def notices(recordings: Recordings) -> list[str]:
     """What was done to recordings that are not as the run needs them, in sentences: other rates, channels and units."""
     sentences = []
@@ -98,14 +94,17 @@ def kinds(recordings: Recordings, window_s: float | None = None) -> dict[str, An
     Returns:
         "lossy": what compressed them with a loss, sorted, "" for nothing; "top_hz": up to where all have sound;
         "rates_hz": of the files, sorted; "n_heard": of how many channels a mean is, sorted; "in_steps": whether samples
-        are in 16-bit steps, and not of full scale 1; "contents": hashes, shortened; "seconds": of their
-        windows, and of the longest clip. Of what comes from memory only units and seconds.
+        are in 16-bit steps, and not of full scale 1; "levels_db": of the quietest and the loudest;
+        "contents": hashes, shortened; "seconds": of their windows, and of the longest clip. Of what comes from memory
+        only units, levels and seconds.
     """
     if not len(recordings):
         return {}
     usual_s = recordings.usual_window / recordings.sample_rate_hz
     seconds = [min(window_s or usual_s, usual_s), float(recordings.durations_s.max())]
-    sizes = {"in_steps": bool(_in_steps(recordings, True)), "seconds": seconds}
+    sizes: dict[str, Any] = {"in_steps": bool(_in_steps(recordings, True)), "seconds": seconds}
+    if levels_db := [sound.level_db for sound in recordings.sounds if sound.level_db is not None]:
+        sizes["levels_db"] = [min(levels_db), max(levels_db)]
     if not recordings.is_on_disk:
         return sizes
     rates = [recordings.sample_rate_hz, *(sound.file_rate_hz for sound in recordings.sounds)]
@@ -124,12 +123,13 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
 
     What a codec or resampling leaves out counts as a change of the machine: clips of 16 kHz are far from normal for a
     model of 16 kHz that learnt from files of 48 kHz, and the other way round. `learnt` is `kinds` of the training
-    clips; {}: they are unknown. What comes from memory differs in units and length alone.
+    clips; {}: they are unknown. What comes from memory differs in units, level and length.
     """
     if not len(recordings):
         return []
     stored = _unlike_as_stored(recordings, learnt) if "lossy" in learnt and recordings.is_on_disk else []
-    return [*stored, *_unlike_in_units(recordings, learnt), *_unlike_in_length(recordings, learnt)]
+    in_numbers = (_unlike_in_units, _unlike_in_level, _unlike_in_length)
+    return [*stored, *(sentence for found in in_numbers for sentence in found(recordings, learnt))]
 
 
 def _unlike_as_stored(recordings: Recordings, learnt: Mapping[str, Any]) -> Iterator[str]:
@@ -190,11 +190,26 @@ def _unlike_in_units(recordings: Recordings, learnt: Mapping[str, Any]) -> Itera
         )
 
 
-def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences on recordings that are shorter than the windows of training clips, by `kinds`, or as long as a shift.
+def _unlike_in_level(recordings: Recordings, learnt: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences on recordings that are far louder than each training clip, or far quieter, in the same units."""
+    quietest_db, loudest_db = learnt.get("levels_db", (-math.inf, math.inf))  # models of before do not know
+    levels_db = [
+        (clip.name, sound.level_db)
+        for clip, sound in recordings.pairs
+        if sound.level_db is not None and not sound.defect and (sound.peak > _MOST_LEVEL) is learnt.get("in_steps")
+    ]
+    for word, sign, limit_db in (("louder", 1, loudest_db), ("quieter", -1, quietest_db)):
+        apart_db = {name: apart for name, level in levels_db if (apart := sign * (level - limit_db)) > _MOST_APART_DB}
+        if apart_db:
+            yield (
+                f"{len(apart_db)} of {len(recordings)} recordings are {word} than all that were learnt from, by up to "
+                f"{max(apart_db.values()):.0f} dB ({named([*apart_db])}): to the default detector loudness alone is no "
+                f"fault; see whether the machine or the gain of the microphone has changed"
+            )
 
-    Statistics of a short recording scatter more than those of a long one, which is cut, see `Recordings.windows`.
-    """
+
+def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences on recordings that are shorter than the windows of training clips, or as long as a shift."""
     if not (known := learnt.get("seconds")):
         return
     lasts_s, n_all = recordings.durations_s, len(recordings)
@@ -213,18 +228,14 @@ def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> Iter
 
 def copies(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
     """A sentence on recordings whose content is that of a training clip, by `kinds` of these; else nothing."""
-    return _learnt(
-        *(recordings, learnt, "test clips are copies of training clips"),
-        "they score lower than new recordings do, so results are too good or wrong; remove them from one side",
-    )
+    so = "they score lower than new recordings do, so results are too good or wrong; remove them from one side"
+    return _learnt(recordings, learnt, "test clips are copies of training clips", so)
 
 
 def learnt_from(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
     """A sentence on recordings to predict whose content is that of a training clip; else nothing, as in `copies`."""
-    return _learnt(
-        *(recordings, learnt, "recordings were learnt from"),
-        "they score lower than new ones do, so their scores say nothing of the machine or of the threshold",
-    )
+    so = "they score lower than new ones do, so their scores say nothing of the machine or of the threshold"
+    return _learnt(recordings, learnt, "recordings were learnt from", so)
 
 
 def _learnt(recordings: Recordings, learnt: Mapping[str, Any], what: str, so: str) -> list[str]:
@@ -263,17 +274,6 @@ def labelled_twice(recordings: Recordings) -> list[str]:
     return []
 
 
-def of_no_section(recordings: Recordings, sections: Sequence[str]) -> list[str]:
-    """A sentence on recordings of a section that is none of the model's; 00 says nothing where that has only one."""
-    unsaid = {*sections} | ({"00"} if len(sections) < 2 else set())
-    if not (strange := [clip for clip in recordings.clips if clip.section not in unsaid]) or not sections:
-        return []
-    return [
-        f"{len(strange)} of {len(recordings)} recordings are of section {strange[0].section}, and the model was "
-        f"trained on {', '.join(sections)}: they are scored against all of these; name theirs with section="
-    ]
-
-
 def _span(least_s: float, most_s: float) -> str:
     least, most = (f"{seconds:.3g}" if seconds < 999.5 else f"{seconds:.0f}" for seconds in (least_s, most_s))
     return f"{least} s" if least == most else f"{least} to {most} s"
@@ -288,3 +288,8 @@ def _codecs(names: list[str]) -> str:
     lossy = [name for name in names if name]
     coded = [f"compressed with a loss ({' or '.join(lossy)})"] if lossy else []
     return " or ".join(["without loss"] * ("" in names) + coded)
+
+
+def kind_of(sentence: str) -> str:
+    """What a sentence says without names and numbers, so that it is said once of many recordings."""
+    return re.sub(r"\([^)]*\)|[\d.,]+", "", sentence)

@@ -18,7 +18,7 @@ from asd.core.files import alone, check_file_place
 from asd.core.runtime import fingerprint, log, stopped_by_termination
 from asd.data.audio import Sound
 from asd.data.recordings import Recordings
-from asd.data.remarks import unlike
+from asd.data.remarks import kind_of, unlike
 from asd.deploy.alarms import Rule, below_of
 from asd.deploy.listener import Listener, Plan
 from asd.deploy.sinks import JsonLines, Mqtt, Sink, Webhook
@@ -104,7 +104,7 @@ class RunModel:
         name = str(sound.path)
         clip = Clip(Path(name), self.run.machine, "00", Split.TEST)
         for sentence in unlike(Recordings([clip], [sound], sound.sample_rate_hz), learnt):
-            if (kind := sentence.replace(clip.name, "")) not in self._told:
+            if (kind := kind_of(sentence)) not in self._told:
                 log.warning("%s: %s", name, sentence)
                 self._told.add(kind)
 

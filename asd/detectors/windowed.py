@@ -18,7 +18,7 @@ which changes no order within a section (docs/decisions.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,21 @@ def as_clips(recordings: Recordings, machine: str) -> Recordings:
         *(machine, (~is_clip).sum(), len(recordings), LONGEST_S, clip_s),
     )
     return clips
+
+
+def check_lengths(recordings: Recordings, least_samples: int) -> None:
+    """Refuses recordings that are shorter than a detector can use.
+
+    Args:
+        recordings: to fit or to score.
+        least_samples: shortest that the detector can use.
+
+    Raises:
+        AsdError: one is shorter, which is named.
+    """
+    for clip, sound in recordings.pairs:
+        if (n := sound.n_samples) < least_samples:
+            raise AsdError(f"{clip.path} has {n} samples, the detector needs {least_samples} at least; leave it out")
 
 
 class Windowed(Detector):
@@ -184,6 +199,22 @@ class Windowed(Detector):
 def sections_in(recordings: Recordings) -> npt.NDArray[np.str_]:
     """The section of each clip, (clips,)."""
     return np.array([clip.section for clip in recordings.clips], np.str_)
+
+
+def of_no_section(recordings: Recordings, sections: Sequence[str]) -> list[str]:
+    """A sentence on recordings of a section that is none of the model's; 00 says nothing where that has only one.
+
+    Args:
+        recordings: to score.
+        sections: that the model was trained on.
+    """
+    unsaid = {*sections} | ({"00"} if len(sections) < 2 else set())
+    if not (strange := [clip for clip in recordings.clips if clip.section not in unsaid]) or not sections:
+        return []
+    return [
+        f"{len(strange)} of {len(recordings)} recordings are of section {strange[0].section}, and the model was "
+        f"trained on {', '.join(sections)}: they are scored against all of these; name theirs with section="
+    ]
 
 
 def scales_of(training: Scores, sections: npt.NDArray[np.str_]) -> Scales:
