@@ -121,6 +121,7 @@ OTHER_YEARS = {
     ("Sander,lathe", "year=2024"): "but Sander of 2026: ",
     ("pump", "year=2025"): "holds no machine of 2025, but pump of 2020 or 2021: .*, say year=2020 or 2021$",
     ("ToyDrone,Sander", "year=2025"): "but Sander of 2026: ",
+    ("bearing,grinder", "year=2026"): "but grinder of 2023: .*, say year=2023$",  # of the fewest years
     ("slider", "year=2026"): "but slider of 2020, 2021, 2022, 2023, 2024 or 2025: ",
 }
 

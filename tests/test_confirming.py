@@ -81,7 +81,7 @@ def test_it_is_logged_and_taken_back_byte_by_byte(run: Path) -> None:
     succeeds("predict", f"audio=inbox/{EXTRA[1]}", "--confirm-normal")
     shutil.rmtree("inbox")
     answer = succeeds("predict", "--undo")
-    assert "1 recordings taken out of the bank of fan, which holds 13 now" in answer.out
+    assert "1 recording taken out of the bank of fan, which holds 13 now" in answer.out
     assert contents(run / "model") == once
     succeeds("predict", "undo=true")
     assert contents(run / "model") == before

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +14,11 @@ from asd.core.files import write_json
 from asd.data.codecs import write_wav
 from asd.data.frontends import N_BANDS
 from asd.data.remarks import kinds
+from asd.detectors.statistics import Statistics
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory
-from asd.settings.config import Run
+from asd.settings.config import Decision, Run
 from asd.stages.jobs import dataset_of, load_test, load_training, prepare
-from asd.stages.running import _results
+from asd.stages.running import _results, do
 from asd.types import SCORE_COLUMNS, AsdError
 from tests.machines import tone_machine, write_clip
 
@@ -66,6 +70,23 @@ def test_a_broken_training_clip_is_refused_and_how_many_there_are_is_said(data: 
         jobs(data, machine=["fan"])
 
 
+def test_clips_that_lie_twice_or_have_more_channels_than_the_others_are_named(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train, test = sorted((data / "fan/train").iterdir()), sorted((data / "fan/test").iterdir())
+    shutil.copy(train[0], train[0].with_name(train[0].name.replace("0000", "0099")))
+    shutil.copy(test[0], test[1])  # an anomaly and a normal clip
+    shutil.copy(train[1], test[2])
+    write_wav(train[2], np.random.default_rng(0).normal(0, 0.1, (2, 16000)).astype(np.float32), 16000)
+    jobs(data, machine=["fan"], channel="mean")
+    assert [line.partition(" (")[0] for line in caplog.messages] == [
+        "fan: 1 of 7 training clips are copies of others",
+        "fan: 1 of 7 recordings are the mean of 2 channels with a sound, and other ones of 1",
+        "fan: 1 of 4 test clips are copies of training clips",
+        "fan: 2 of 4 test clips are normal by one name and anomalous by another, with the same content",
+    ]
+
+
 def test_what_is_done_to_recordings_of_ones_own_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in (*(f"normal/{i}.wav" for i in range(8)), "abnormal/0.wav"):
         write_clip(tmp_path / "data/press" / name, 3)
@@ -112,6 +133,18 @@ def test_normal_recordings_of_ones_own_are_learnt_and_those_of_faults_are_not(tm
     assert {clip.path.name for clip in (*learnt, *tested) if clip.label == "normal"} == {f"{i}.wav" for i in range(10)}
 
 
+def test_long_recordings_of_ones_own_are_learnt_in_windows_unless_these_are_given(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for i in range(2):
+        write_clip(tmp_path / f"press/{i}.wav", i, duration_s=61)
+    for window_s, n_items, n_said in ((None, 14, 1), (1.0, 2, 1)):
+        config = Run(normal=f"{tmp_path}/press", machine=["press"], held_out=0, window_s=window_s)
+        assert len(load_training(config, dataset_of(config), "press").recordings) == n_items
+        assert sum("press: 2 of 2 recordings last more than 60 s" in line for line in caplog.messages) == n_said
+
+
 def test_a_tracker_is_told_the_area_of_labelled_clips_and_the_thresholds(tmp_path: Path) -> None:
     run = RunDirectory.of(tmp_path, "one", "fan", 0)
     rows = [("normal", 1.0), ("normal", 3.0), ("anomaly", 2.0), ("anomaly", 4.0), ("", 9.0)]
@@ -132,6 +165,67 @@ def test_given_weights_decide_by_what_they_hold(data: Path, tmp_path: Path) -> N
     assert len({*found, none.model_fingerprint}) == 3
     with pytest.raises(AsdError, match=r"weights=.*gone.pt cannot be read \(No such file or directory\)"):
         jobs(data, machine=["fan"], detector="autoencoder", weights=tmp_path / "gone.pt")
+
+
+ONE_VIEW = {"machine": ["fan"], "statistics": {"views": ["level_64"]}}
+
+
+def test_what_another_command_did_meanwhile_is_not_done_again_and_never_replaced(
+    data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    other, same, different = jobs(data, **ONE_VIEW), jobs(data, **ONE_VIEW), jobs(data, machine=["fan"])
+    alone, done = RunDirectory.alone, other[0].run.path / "DONE"
+
+    def after_the_other(run: RunDirectory, **options: Any) -> Any:
+        monkeypatch.undo()
+        do(other, again=False)
+        os.utime(done, (0, 0))
+        return alone(run, **options)
+
+    monkeypatch.setattr(RunDirectory, "alone", after_the_other)
+    do(same, again=False)
+    assert (done.stat().st_mtime, caplog.messages[-1]) == (0, f"{done.parent} is done already")
+    with pytest.raises(AsdError, match="was trained with another configuration"):
+        do(different, again=False)
+
+
+def test_test_clips_are_the_runs_own_wherever_they_lie_and_however_they_are_decided(data: Path) -> None:
+    do(jobs(data, **ONE_VIEW), again=False)
+    copy = shutil.copytree(data, data.with_name("copy"))
+
+    def folder() -> tuple[Path, Path]:
+        options = Run(data=copy, runs=data.parent / "runs", decision=Decision(quantile=0.5), **ONE_VIEW)
+        (job,) = prepare(options, dataset_of(options), learn=False)
+        return job.score_folder().path, job.run.scores.path
+
+    found, own = folder()
+    assert found == own
+    write_clip(next((copy / "fan/test").iterdir()), 99)
+    found, own = folder()
+    assert found != own
+
+
+def test_the_year_of_a_run_is_the_one_that_was_given_last(data: Path) -> None:
+    for year in (2025, 2024):
+        ((run, _),) = do(jobs(data, year=year, **ONE_VIEW), again=False)
+        assert run.config()["year"] == year  # by whose rule evaluate goes
+
+
+def test_a_model_of_an_earlier_version_of_its_detector_is_called_so(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do(jobs(data, **ONE_VIEW), again=False)
+    monkeypatch.setattr(Statistics, "version", 99)
+    with pytest.raises(AsdError, match=r"was made by version [0-9]+ of its detector and this is version 99"):
+        jobs(data, **ONE_VIEW)
+
+
+def test_an_unknown_view_is_refused_before_a_recording_is_read(data: Path) -> None:
+    for path in (data / "fan/train").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(AsdError, match="views=levle is unknown"):
+        jobs(data, statistics={"views": ["levle"]})
 
 
 def test_an_unknown_machine_is_refused_before_any_work(data: Path) -> None:

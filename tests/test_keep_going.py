@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import pytest
 import soundfile
 import torch
 
+from asd.core.executors import Finished, attempt
 from asd.core.files import read_json
 from asd.data.recordings import Recordings
 from asd.detectors.base import Scores
 from asd.detectors.statistics import Statistics
 from asd.features.clip_statistics import ClipStatistics
 from asd.features.logmel import LogMel
+from asd.stages import running
 from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, tiny_machines
 
 
@@ -50,6 +52,30 @@ def test_the_others_are_done_and_the_failure_is_listed(place: Path) -> None:
     assert last.endswith("done: fan, valve")
     assert done(place) == {"fan", "valve"}
     assert asd("score", "machine=all", "data=data", "keep_going=true").code == 2
+    refuses("evaluate", saying="runs/statistics is not whole: pump seed 0 was begun and is not complete")
+
+
+def test_each_seed_is_done_apart_and_what_an_interruption_left_undone_is_known(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_by_one(work: Any, shares: Sequence[Any], *_: Any, **__: Any) -> Iterator[Finished]:  # and in no process
+        for i, share in enumerate(shares):
+            yield Finished(i, *attempt(work, share))
+            if not interrupted:
+                interrupted.append(True)
+                raise KeyboardInterrupt
+
+    interrupted: list[bool] = []
+    monkeypatch.setattr(running, "finished", one_by_one)
+    words = ("train", "machine=fan,valve", "data=data", "seeds=0,1", "executor=local")
+    assert asd(*words, ONE_VIEW).code == 130
+    said = refuses("evaluate", saying="not whole: fan seed 1 was begun .*; valve seed 0 was .*; valve seed 1 was")
+    assert "pump" not in said  # which was not asked for
+    succeeds("train", "machine=valve", "data=data", "seeds=1", "statistics.views=level_16", "overwrite=true")
+    answer = asd(*words, ONE_VIEW)
+    assert re.search(r"error: 1 failed: valve seed 1 \(.*another configuration.*\); done: fan$", answer.err.strip())
+    assert "WARNING: runs/statistics: valve of seed 1 was trained with other options" in answer.err
+    assert len([*Path("runs").rglob("DONE")]) == 4
 
 
 def test_without_it_nothing_is_begun(place: Path) -> None:

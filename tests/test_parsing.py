@@ -40,13 +40,16 @@ def test_a_stage_of_several_runs_says_so_where_one_is_named() -> None:
 
 def test_seed_is_short_for_seeds() -> None:
     assert parse(Run, ["seed=7"]).seeds == [7]
+    with pytest.raises(AsdError, match="unknown key 'seed': known keys: name, runs"):
+        parse(Evaluate, ["seed=7"])  # which has neither
 
 
 def test_a_file_lies_below_the_words(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("detector: autoencoder\ntraining:\n  epochs: 3\n  batch_size: 64\n")
-    run = parse(Run, ["autoencoder.training.epochs=9", f"config={tmp_path / 'a.yaml'}"])
+    run = parse(Run, ["autoencoder.training.epochs=9", "n_mels=16", f"config={tmp_path / 'a.yaml'}"])
     training = run.autoencoder.training
     assert (run.detector, training.epochs, training.batch_size) == ("autoencoder", 9, 64)
+    assert run.autoencoder.n_mels == 16  # an option of the detector that the file names
 
 
 def test_a_folder_of_tables_is_not_called_as_one() -> None:
@@ -75,6 +78,8 @@ def test_a_folder_of_tables_is_not_called_as_one() -> None:
         (["detector=no.such:Class"], "detector=no.such:Class cannot be imported"),
         (["detector=asd.types:Clip"], "detector=asd.types:Clip is no subclass of asd.detectors.base.Detector"),
         (["config=nowhere.yaml"], r"config=nowhere.yaml does not exist"),
+        (["seeds=a,b"], "^seeds=a does not fit: [^,]*integer, unable[^,]*$"),  # said once
+        (["channel=x"], "^channel=x does not fit: .*integer.*, or Input should be 'mean'$"),
     ],
 )
 def test_wrong_words_are_one_sentence(words: list[str], sentence: str) -> None:
@@ -94,9 +99,14 @@ def test_numbers_in_a_file_may_be_names(tmp_path: Path) -> None:
     assert (run.name, run.machine, run.seeds) == ("2024", ["7", "fan"], [3])
 
 
-def test_a_run_of_another_version_says_so() -> None:
+def test_a_run_of_another_version_says_so(tmp_path: Path) -> None:
     with pytest.raises(AsdError, match=r"does not fit this version of asd \(unknown key 'embedding.attribute_head'"):
-        stored_run({"detector": "embedding", "embedding": {"attribute_head": "bce"}})
+        stored_run(old := {"detector": "embedding", "embedding": {"attribute_head": "bce"}})
+    store(tmp_path, "fan", old)
+    with pytest.raises(AsdError, match=r"does not fit this version of asd .* train it again"):
+        run_config([f"runs={tmp_path}", "name=embedding"])
+    with pytest.raises(AsdError, match=r"^detector=gone\.package:Class cannot be imported"):
+        stored_run({"detector": "gone.package:Class"})  # and no training mends that
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "just text", "a: b: c"])
@@ -118,13 +128,16 @@ def test_the_name_of_the_chosen_detector_may_be_left_out() -> None:
     assert (embedding.encoder, embedding.epochs, embedding.mixup) == ("bottleneck", 3, 0.0)
 
 
-def test_an_option_without_effect_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_option_without_effect_is_named(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     run = parse(Run, ["training.epochs=3", "embedding.mixup=0"])
     assert run.autoencoder.training.epochs == 3
     assert "training.epochs=, embedding.mixup= has no effect with detector=statistics" in caplog.text
     caplog.clear()
     parse(Run, ["detector=autoencoder", "training.epochs=3"])
     assert not caplog.text
+    (tmp_path / "a.yaml").write_text("embedding:\n  mixup: 0\n")
+    parse(Run, [f"config={tmp_path / 'a.yaml'}"])
+    assert caplog.messages == ["embedding.mixup= has no effect with detector=statistics"]
 
 
 @pytest.mark.parametrize("name", ["a", "run-2.1", "été_№1", "a=b", "run;rm"])
@@ -149,7 +162,7 @@ def test_a_run_is_read_back_as_it_was_stored() -> None:
 
 def store(runs: Path, machine: str, run: Run | dict[str, Any]) -> None:
     content = run if isinstance(run, dict) else run.stored()
-    path = runs / "statistics" / machine / "seed0/config.yaml"
+    path = runs / content.get("detector", "statistics") / machine / "seed0/config.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(yaml.safe_dump(content))
 
@@ -162,8 +175,11 @@ def test_scoring_goes_by_the_options_of_the_machines_that_are_named(tmp_path: Pa
         assert (found["machine"], found["sample_rate_hz"], found["data"]) == (machine, rate_hz, "d")
         assert not {"seeds", "keep_going", "weights", "overwrite"} & found.keys()  # given anew each time
     assert "machine" not in run_config([f"runs={tmp_path}"])
-    other = run_config([f"runs={tmp_path}", "machine=fan", "data=e"])
-    assert not {"data", "normal", "layout", "held_out"} & other.keys()
+    for words in ("data=e", "normal=e"):
+        other = run_config([f"runs={tmp_path}", "machine=fan", words])
+        assert not {"data", "normal", "abnormal", "layout", "held_out"} & other.keys()
+    store(tmp_path, "saw", Run(detector="autoencoder"))
+    assert run_config([f"runs={tmp_path}", "detector=autoencoder"])["machine"] == "saw"
     for words in (["name=none"], ["machine=valve"], ["config=a.yaml"], ["weights=a.pt"]):
         assert run_config([f"runs={tmp_path}", *words]) == {}
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from runpy import run_path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 import asd as library
 from asd.core.executors import Finished, LostError, attempt
+from asd.core.files import alone, read_json, write_json
 from asd.data.audio import read_wav
 from asd.data.codecs import write_wav
 from asd.data.recordings import Recordings
@@ -27,7 +29,7 @@ from asd.stages import predicting
 from asd.stages.predictions import COLUMNS, warn_of_defects
 from asd.types import AsdError, Clip, Split
 from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, train_on_tones
-from tests.machines import tone_machine, write_clip
+from tests.machines import tone_machine, two_sections, write_clip
 
 ROOT = Path(__file__).parents[1]
 RUN = Path("runs/statistics/fan/seed0")
@@ -74,12 +76,15 @@ def test_scores_are_those_of_the_run_which_stays_as_it_is(inbox: Path) -> None:
     assert table["score"].is_monotonic_decreasing
     assert {*table["path"].head(3)} <= {str(path) for path in inbox.rglob("*odd.wav")}
     assert "skipped" not in answer.out
-    _, header, *rows = answer.out.splitlines()
+    first, header, *rows, written, _ = answer.out.splitlines()
+    above = f"{table['decision'].sum()} above the threshold of {table['threshold'][0]:.4g}"
+    assert first == f"fan: {len(table)} recordings, {above}"
     assert header.split() == ["rank", "score", "decision", "normal_above", "path"]
-    shown = [row.split(maxsplit=4) for row in rows[:2]]
+    shown = [row.split(maxsplit=4) for row in rows]
     assert [(row[0], row[1], row[-1]) for row in shown] == [
-        (str(rank + 1), f"{table['score'][rank]:.3f}", table["path"][rank]) for rank in (0, 1)
+        (str(rank + 1), f"{table['score'][rank]:.3f}", table["path"][rank]) for rank in range(10)
     ]
+    assert written == f"written: {RESULT}"
 
 
 def test_recordings_are_of_the_section_that_is_named(inbox: Path) -> None:
@@ -192,7 +197,10 @@ def test_an_anomaly_is_a_failure_on_demand(inbox: Path) -> None:
     assert asd("predict", f"audio={inbox}", "--fail-on-anomaly").code == 3
     table = pd.read_csv(RESULT)
     fine = table["path"][table["decision"] == 0].iloc[-1]
-    assert asd("predict", f"audio={fine}", "--fail-on-anomaly").code == 0
+    answer = succeeds("predict", f"audio={fine}", "--fail-on-anomaly")
+    assert answer.out.startswith("fan: 1 recording, 0 above")
+    (inbox / "torn.wav").write_bytes(b"RIFF and no more")
+    assert asd("predict", f"audio={inbox}", "--fail-on-anomaly").code == 3  # more than a recording that is skipped
 
 
 def test_it_goes_on_where_it_was_interrupted(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,18 +237,18 @@ def test_a_lost_process_costs_its_piece(inbox: Path, monkeypatch: pytest.MonkeyP
     done: list[str] = []
 
     def once_lost(work: Any, pieces: Sequence[predicting.Piece], *_: Any, **__: Any) -> Iterator[Finished]:
-        for i, piece in enumerate(pieces):
-            if i == 1 and not done:
+        for i, piece in reversed([*enumerate(pieces)]):
+            if i in (3, 1) and not done:
                 yield Finished(i, None, LostError("its process was killed by signal 9; start it again"))
             else:
                 yield Finished(i, *attempt(work, piece))
 
     monkeypatch.setattr(predicting, "finished", once_lost)
-    said = refuses("predict", f"audio={inbox}", saying=r"2 recordings .*Take 02.* its process was killed by signal 9")
+    said = refuses("predict", f"audio={inbox}", saying=r"4 recordings .*Take 02.* its process was killed by signal 9")
     assert "all others are kept" in said
     assert not RESULT.exists()
     done.append("once")
-    assert "10 of 12 recordings are scored already" in succeeds("predict", f"audio={inbox}").err
+    assert "8 of 12 recordings are scored already" in succeeds("predict", f"audio={inbox}").err
     assert_same(pd.read_csv(RESULT), pd.read_csv("whole/predictions.csv"))
 
 
@@ -254,14 +262,65 @@ def test_another_model_takes_nothing_over(inbox: Path, monkeypatch: pytest.Monke
     assert sorted(pd.read_csv("result/predictions.csv")["score"]) == sorted(own["score"])
 
 
+def test_what_was_asked_decides_and_no_note_of_another_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(predicting.Journal, "remove", lambda self: None)  # as after an interruption
+    two_sections(Path("data"))
+    succeeds("train", "data=data", ONE_VIEW, "seeds=0,1")
+
+    def limit(seed: int, more: float) -> None:
+        path = RUN.with_name(f"seed{seed}") / "scores/thresholds.json"
+        known = read_json(path)
+        write_json(
+            path, {name: {**one, "value": 10.0 * seed + i + more} for i, (name, one) in enumerate(known.items())}
+        )
+
+    def found(*words: str) -> tuple[set[float], set[str]]:
+        succeeds("predict", "audio=data/fan/train", "out=result", *words)
+        table = pd.read_csv("result/predictions.csv", dtype={"section": str})
+        return {*table["threshold"]}, {*table["section"]}
+
+    limit(0, 1.0), limit(1, 1.0)
+    assert found() == ({1.0}, {"00", "03"})
+    assert found("seed=1") == ({11.0}, {"00", "03"})
+    assert found("scorer=level_64") == ({2.0}, {"00", "03"})
+    assert found("section=3") == ({1.0}, {"03"})
+    limit(0, 5.0)
+    assert found() == ({5.0}, {"00", "03"})
+
+
+@pytest.mark.parametrize(
+    ("path", "machines", "machine"),
+    [
+        ("a.wav", ["pump"], "pump"),
+        ("fan/a.wav", ["fan", "pump"], "fan"),
+        ("fan/pump/a.wav", ["fan", "pump"], "pump"),  # the innermost
+        ("Lu\u0308fter/a.wav", ["L\u00fcfter", "pump"], "L\u00fcfter"),  # a disk may write accents apart
+        ("6_dB/2026/fan/a.wav", ["-6_dB_fan", "6_dB_fan"], "6_dB_fan"),
+    ],
+)
+def test_the_folder_of_a_recording_tells_its_machine(path: str, machines: list[str], machine: str) -> None:
+    assert predicting._machine(Clip(Path("/plant", path), "", "00", Split.TEST), machines) == machine
+
+
+def test_two_commands_never_write_to_one_folder(inbox: Path) -> None:
+    with alone(RESULT.parent):
+        refuses("predict", f"audio={inbox}", saying=f"another command writes to {RESULT.parent}; wait .* or say out=")
+
+
 def test_earlier_predictions_are_kept(inbox: Path) -> None:
     succeeds("predict", f"audio={inbox}")
     before = RESULT.read_bytes()
     succeeds("predict", f"audio={inbox}")
     assert [*RESULT.parent.iterdir()] == [RESULT]
+    monday = datetime(2026, 3, 2, 14, 30, 5)
+    os.utime(RESULT, (monday.timestamp(), monday.timestamp()))
     write_clip(inbox / "tuesday.wav", 77)
     succeeds("predict", f"audio={inbox}")
     (earlier,) = RESULT.parent.glob("predictions_*.csv")
+    assert earlier.name == f"predictions_{monday:%Y-%m-%d_%H%M%S}.csv"  # when it was written
     assert earlier.read_bytes() == before
     assert len(pd.read_csv(RESULT)) == len(before.splitlines())
     moment_s = earlier.stat().st_mtime
@@ -397,7 +456,9 @@ def test_a_finding_is_of_the_file_as_it_was_before_it_was_read(tmp_path: Path) -
     clips = [Clip(write_clip(tmp_path / f"{name}.wav", i), "fan", "00", Split.TEST) for i, name in enumerate("abc")]
     journal = predicting.Journal(tmp_path / "journal")
     assert journal.begin("model", clips) == clips
+    facts = clips[0].path.stat()
     write_clip(clips[0].path, 7, duration_s=0.5)
+    os.utime(clips[0].path, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # of another size, as old as before
     rows = pd.DataFrame([{"path": str(clip.path), "score": 1.0} for clip in clips[:2]])
     journal.add("model", rows, [(clips[2], AsdError("it may not be read"))])
     assert predicting.Journal(tmp_path / "journal").begin("model", clips) == [clips[0], clips[2]]

@@ -155,7 +155,6 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
     if not found or "config" in given or "weights" in given:
         return {}
     configs = [dict(flattened(RunDirectory(path.parent).config())) for path in found]
-    _refuse_fusion(configs[0])
     folders = sorted({str(values.get("data") or values.get("normal") or "the default") for values in configs})
     if len(folders) > 1 and not {"data", "normal"} & given.keys():
         raise AsdError(

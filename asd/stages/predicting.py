@@ -25,7 +25,7 @@ from asd.core.runtime import fingerprint, log
 from asd.data.given import clips_of_files
 from asd.data.layouts.words import is_called_by
 from asd.data.recordings import Refused
-from asd.evaluation.completeness import chosen_runs, is_all, missing_runs
+from asd.evaluation.completeness import chosen_runs, missing_runs
 from asd.library import Model, load
 from asd.options import listed, of_run
 from asd.places import mirrored, place_name, spelled, written
@@ -56,7 +56,7 @@ def predict(config: Predict) -> Predicted:
     runs = {run.machine: run for run in reversed(chosen_runs(config.runs, name, config.machine, config.seed))}
     if config.undo or config.audio is None:
         return Predicted(Path(), pd.DataFrame(columns=list(COLUMNS)), {}, 0, [undo_last([*runs.values()], config.runs)])
-    begun = missing_runs(config.runs, name, config.machine) if is_all(config.machine) else []
+    begun = missing_runs(config.runs, name, config.machine)
     known = sorted({*runs, *(machine for machine, _ in begun)})
     clips = [replace(clip, machine=_machine(clip, known)) for clip in clips_of_files(config.audio, "", Split.TEST)]
     if others := [clip for clip in clips if clip.machine not in runs]:
@@ -109,7 +109,7 @@ def _change(change: Change, config: Predict) -> str:
     chosen = of_run(config.name, config.runs, f"machine={listed([machine])}")
     undo = f"; python -m asd predict {chosen} --undo takes them back"
     return (
-        f"{n} recordings {what} the bank of {machine}, which holds {change.n_normal} now: threshold "
+        f"{n} recording{'s' * (n > 1)} {what} the bank of {machine}, which holds {change.n_normal} now: threshold "
         f"{change.before:.4g} -> {change.after:.4g}{change.sure and f'; {change.sure}'}"
         f"{undo if change.n_added > 0 else ''}"
     )

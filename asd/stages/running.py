@@ -162,7 +162,7 @@ def _done_apart(
         for run, _ in done[index]
     ]
     names = ", ".join(dict.fromkeys(run.machine for run in runs if run.machine not in broken)) or "none"
-    return runs, failures(list(dict.fromkeys(failed)), f"done: {names}") if failed else ""
+    return runs, failures(failed, f"done: {names}") if failed else ""
 
 
 def _begin(config: Run, dataset: Dataset, machine: str) -> None:
