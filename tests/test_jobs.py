@@ -194,16 +194,17 @@ def test_test_clips_are_the_runs_own_wherever_they_lie_and_however_they_are_deci
     do(jobs(data, **ONE_VIEW), again=False)
     copy = shutil.copytree(data, data.with_name("copy"))
 
-    def folder() -> tuple[Path, Path]:
-        options = Run(data=copy, runs=data.parent / "runs", decision=Decision(quantile=0.5), **ONE_VIEW)
-        (job,) = prepare(options, dataset_of(options), learn=False)
-        return job.score_folder().path, job.run.scores.path
+    def folder(**options: Any) -> Path:
+        config = Run(data=copy, runs=data.parent / "runs", **options, **ONE_VIEW)
+        (job,) = prepare(config, dataset_of(config), learn=False)
+        return job.score_folder().path
 
-    found, own = folder()
-    assert found == own
+    own = data.parent / "runs/statistics/fan/seed0/scores"
+    assert folder(decision=Decision(quantile=0.5)) == own
+    (own / "clips.json").unlink()
+    assert folder() == own
     write_clip(next((copy / "fan/test").iterdir()), 99)
-    found, own = folder()
-    assert found != own
+    assert folder() != own
 
 
 def test_the_year_of_a_run_is_the_one_that_was_given_last(data: Path) -> None:

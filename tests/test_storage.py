@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ from asd.evaluation.labelling import published_truth
 from asd.options import Execution
 from asd.places import address_of, mirrored, spelled, written
 from asd.settings.config import Run
+from asd.settings.parsing import run_config
 from asd.settings.stages import Predict
 from asd.studies.digits.recordings import load_words
 from asd.types import AsdError
@@ -330,6 +332,12 @@ def test_words_of_the_digits_study_are_read_at_an_address(bucket: Any) -> None:
     words = load_words(mirrored("memory://words"), 8000, 0.3, torch.device("cpu"))
     assert words.classes == ("one", "two")
     assert words.waveforms.abs().amax(-1).min() > 0.1
+
+
+def test_score_starts_from_the_options_of_a_run_at_an_address(bucket: Any) -> None:
+    options = yaml.safe_dump(Run(sample_rate_hz=8000).stored())
+    bucket.pipe_file("/runs/statistics/fan/seed0/config.yaml", options.encode())
+    assert run_config([f"runs={RUNS}", "machine=fan"])["sample_rate_hz"] == 8000
 
 
 def test_a_run_is_withdrawn_from_its_address(bucket: Any) -> None:
