@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from asd.data.codecs import write_wav
 from asd.data.frontends import N_BANDS
 from asd.data.remarks import kinds
 from asd.detectors.statistics import Statistics
-from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory
+from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, warn_of_run
 from asd.settings.config import Decision, Run
 from asd.stages.jobs import dataset_of, load_test, load_training, prepare
 from asd.stages.running import _results, do
@@ -205,6 +206,21 @@ def test_test_clips_are_the_runs_own_wherever_they_lie_and_however_they_are_deci
     assert folder() == own
     write_clip(next((copy / "fan/test").iterdir()), 99)
     assert folder() != own
+
+
+def test_a_table_of_recordings_that_has_changed_since_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = {write_clip(tmp_path / f"data/{i}.wav", i).name: "fault" if i > 7 else "normal" for i in range(10)}
+    table = tmp_path / "data/recordings.csv"
+    pd.DataFrame(labels.items(), columns=["path", "label"]).assign(machine="fan").to_csv(table, index=False)
+    config = Run(data=tmp_path / "data", runs=tmp_path / "runs", **ONE_VIEW)
+    do(list(prepare(config, dataset_of(config), learn=True)), again=False)
+    warn_of_run(config.runs, "statistics")
+    assert "since" not in caplog.text
+    table.write_text(table.read_text().replace("9.wav,fault", "9.wav,normal"))
+    warn_of_run(config.runs, "statistics")
+    assert re.search("recordings.csv.* since", caplog.text)
 
 
 def test_the_year_of_a_run_is_the_one_that_was_given_last(data: Path) -> None:
