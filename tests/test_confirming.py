@@ -46,6 +46,8 @@ def test_a_grown_bank_is_that_of_a_training_with_all_of_them(run: Path) -> None:
     assert "3 recordings added to the bank of fan, which holds 15 now" in answer.out
     assert "the threshold of ensemble was" not in answer.err  # the bank has moved it, no option
     shutil.move("inbox", "elsewhere")  # the run has copies
+    succeeds("predict", "audio=elsewhere", "out=again")
+    assert all(Path(path).is_file() for path in pd.read_csv("again/predictions.csv")["nearest"])
     for path in Path("elsewhere").iterdir():
         shutil.copy(path, "data/fan/train")
     succeeds("train", "machine=fan", "data=data", ONE_VIEW, "name=anew")
