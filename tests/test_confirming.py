@@ -15,7 +15,7 @@ import soundfile as sf
 
 from asd.stages import confirming
 from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, train_on_tones
-from tests.machines import two_sections, write_clip
+from tests.machines import two_microphones, two_sections, write_clip
 
 RUN = Path("runs/statistics/fan/seed0")
 EXTRA = [f"section_00_source_train_normal_{i:04d}_speed_1.wav" for i in (90, 91, 92)]
@@ -150,6 +150,19 @@ def test_a_recording_joins_the_section_that_it_was_scored_as(tmp_path: Path, mon
     succeeds("predict", "audio=mine.wav", "section=3", "--confirm-normal")
     shutil.copy("mine.wav", "data/fan/train/section_03_train_normal_0099.wav")
     succeeds("train", "machine=fan", "data=data", ONE_VIEW, "name=anew")
+    tables = [pd.read_csv(Path("runs", run, "fan/seed0/model/training_scores.csv")) for run in ("statistics", "anew")]
+    np.testing.assert_allclose(*(table["ensemble"].sort_values() for table in tables), rtol=1e-6)
+
+
+def test_a_grown_bank_is_heard_by_the_microphone_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    last = two_microphones(Path("data"))[-1].path
+    words = ("train", "machine=fan", "data=data", ONE_VIEW, "frontend=far")
+    last.rename("new.wav")
+    succeeds(*words)
+    succeeds("predict", "audio=new.wav", "--confirm-normal")
+    Path("new.wav").rename(last.with_name("section_00_train_normal_0005.wav"))
+    succeeds(*words, "name=anew")
     tables = [pd.read_csv(Path("runs", run, "fan/seed0/model/training_scores.csv")) for run in ("statistics", "anew")]
     np.testing.assert_allclose(*(table["ensemble"].sort_values() for table in tables), rtol=1e-6)
 
