@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from asd.challenge.submission import write_submission
+from asd.challenge.submission import output_name, write_submission
 from asd.challenge.validator import Findings, expected_files, validate
 from asd.challenge.years import YEARS, Unit, Year, get_year
 from asd.types import AsdError, Clip, Domain, Split
@@ -156,7 +156,19 @@ def test_scores_of_a_development_machine_are_taken_for_no_other_machine(package:
     (package / SCORES).rename(package / "anomaly_score_fan_section_00_test.csv")
     missing, stray = defects_of(package)
     assert f"{SCORES} is missing" in missing
-    assert "not a file of a 2024 submission: fan is a development machine, score the evaluation machines." in stray
+    assert "a 2024 submission: section 00 of fan is of the development set, score the evaluation set." in stray
+
+
+@pytest.mark.parametrize("year", [2020, 2021, 2022])
+def test_sections_of_the_development_set_are_taken_for_no_evaluation_section(tmp_path: Path, year: int) -> None:
+    """The machines are the same in these years; a file of fan 02 was to be renamed to one of fan 05."""
+    folder = made_submission(tmp_path, get_year(year))
+    unit = next(unit for unit in get_year(year).eval_units() if unit.machine == "fan")
+    wanted = output_name("anomaly_score", unit, get_year(year))
+    (folder / wanted).rename(folder / output_name("anomaly_score", unit._replace(section="02"), get_year(year)))
+    missing, stray = validate(folder, get_year(year)).defects
+    assert f"{wanted} is missing" in missing
+    assert stray.endswith("section 02 of fan is of the development set, score the evaluation set.")
 
 
 def test_all_defects_are_named_at_once(package: Path) -> None:

@@ -25,7 +25,7 @@ from asd.challenge.submission import LABEL, LABEL_EXAMPLE, SYSTEM_FILE, Kind, ki
 from asd.challenge.system_meta import Meta, load_template, meta_defects, meta_warnings, parse_meta, shared_names
 from asd.challenge.unpack import DAMAGED, HARMLESS_BYTES, honest_name
 from asd.challenge.years import Unit, Year
-from asd.types import AsdError, Clip, Split
+from asd.types import AsdError, Clip, Domain, Split
 
 SYSTEMS_MAX = 4
 
@@ -168,12 +168,19 @@ def _system_defects(label: str, files: Files, rules: _Rules) -> Iterator[str]:
 
 
 def _stray_defects(files: Files, wanted: list[str], year: Year) -> Iterator[str]:
+    developed = {
+        output_name(kind, Unit(machine, section, domain), year): f"section {section} of {machine}"
+        for machine, sections in year.dev.items()
+        for section in sections
+        for kind in kinds(year)
+        for domain in Domain
+    }
     for name in sorted(files.keys() - {*wanted}):
         if not name.endswith(".pdf"):
             near = difflib.get_close_matches(name, [other for other in wanted if other not in files], n=1, cutoff=0.9)
             guess = f"should it be {near[0]}?" if near else "remove it."
-            if developed := [machine for machine in year.dev if f"_{machine}_section" in name]:
-                guess = f"{developed[0]} is a development machine, score the evaluation machines."
+            if name in developed:
+                guess = f"{developed[name]} is of the development set, score the evaluation set."
             yield f"{name} is not a file of a {year.year} submission: {guess}"
 
 
