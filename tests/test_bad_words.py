@@ -126,6 +126,33 @@ OTHER_YEARS = {
 }
 
 
+OTHER_SECTIONS = {
+    ("fan", "00,01,02", 2025): "own holds other sections of fan than 2025 has, those of 2020, 2021 or 2022: .*, say",
+    ("gearbox", "03,04", 2024): "than 2024 has, those of 2021 or 2022: ",
+    ("bearing", "00,01", 2023): "than 2023 has, those of 2022: .*, say year=2022$",
+    ("bearing", "00,01", 2022): None,
+    ("bearing", "00", 2023): None,
+    ("bearing", "02,03", 2022): None,  # of both sets
+    ("bearing", "07", 2022): None,  # of no year
+}
+
+
+@pytest.mark.parametrize(("machine", "sections", "year"), OTHER_SECTIONS)
+def test_sections_of_another_year_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, sections: str, year: int
+) -> None:
+    """The machines of several years have the same names, and the rule of another one gives another score."""
+    monkeypatch.chdir(tmp_path)
+    for section in sections.split(","):
+        clip = Path("own", machine, f"train/section_{section}_source_train_normal_0000_noAttribute.wav")
+        clip.parent.mkdir(parents=True, exist_ok=True)
+        clip.write_bytes(b"")
+    said = other_year_warnings(asd("train", "data=own", f"year={year}").err)
+    sentence = OTHER_SECTIONS[machine, sections, year]
+    assert len(said) == (sentence is not None)
+    assert re.search(sentence or "", "".join(said))
+
+
 def other_year_warnings(err: str) -> list[str]:
     return [line for line in err.splitlines() if line.startswith("WARNING: own ")]
 

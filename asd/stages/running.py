@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from asd.challenge.years import YEARS, get_year
@@ -18,7 +19,7 @@ from asd.settings.config import Run
 from asd.settings.parsing import stored_run
 from asd.stages.fitting import Unscored, fitted, write_job_scores
 from asd.stages.jobs import Job, dataset_of, machines_of, prepare
-from asd.types import AsdError, Label, failures
+from asd.types import AsdError, Label, Split, failures
 
 
 def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
@@ -42,18 +43,31 @@ def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
 
 def warn_of_other_years(config: Run, dataset: Dataset) -> None:
     """Warns where the folder holds machines of other years and none of the given one; unknown ones do not count."""
-    published = {
-        machine: found
-        for machine in dataset.machines()
-        if (found := [year for year in YEARS if machine in {*get_year(year).dev, *get_year(year).eval}])
-    }
-    if not dataset.is_strict or not published or any(config.year in found for found in published.values()):
+    if not dataset.is_strict:
+        return
+    published = {machine: found for machine in dataset.machines() if (found := _years_with(dataset, machine))}
+    if not published or any(config.year in found for found in published.values()):
         return
     machine = min(published, key=lambda name: len(published[name]))  # the one that tells most
     *others, last = map(str, published[machine])
     either = f"{', '.join(others)} or {last}" if others else last
     what = f"{config.data_root} holds no machine of {config.year}, but {machine} of {either}"
+    if machine in {**get_year(config.year).dev, **get_year(config.year).eval}:
+        what = f"{config.data_root} holds other sections of {machine} than {config.year} has, those of {either}"
     log.warning(f"{what}: if these are recordings of the challenge, say year={either}")
+
+
+def _years_with(dataset: Dataset, machine: str) -> list[int]:
+    """The years in which a machine was published with the sections that it has here, as far as its names tell them."""
+    sections: set[str] = set()
+    with suppress(AsdError):  # recordings are named when they are read
+        sections = {clip.section for clip in dataset.clips(machine, Split.TRAIN)}
+    sets = {year: (get_year(year).dev, get_year(year).eval) for year in YEARS}
+    return [
+        year
+        for year, (dev, evaluation) in sets.items()
+        if machine in {**dev, **evaluation} and sections <= {*dev.get(machine, ()), *evaluation.get(machine, ())}
+    ]
 
 
 def do(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[RunDirectory, Unscored]]:
