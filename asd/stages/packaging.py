@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -43,6 +43,7 @@ class Package:
     listing: submission.Listing
     findings: Findings
     written: bool
+    is_rehearsal: bool = False  # of other clips than the evaluation set, or of a part of it
 
     @property
     def defects(self) -> tuple[str, ...]:
@@ -115,7 +116,8 @@ def _packaged(config: Submit, out: Path) -> Package:
         )
     warn_of_run(config.runs, name)
     runs = [run for run in every if run.seed == every[0].seed]
-    chosen = _machines_to_submit(config, year, {run.machine for run in runs})
+    is_real = has_evaluation_set(runs, year)
+    chosen = _machines_to_submit(config, year, {run.machine for run in runs}, is_real)
     scorer = config.scorer or runs[0].default_scorer()
     runs = [run for run in runs if run.machine in chosen]
     _require_whole(config, runs, chosen, scorer)
@@ -130,21 +132,29 @@ def _packaged(config: Submit, out: Path) -> Package:
     folder = submission.write_submission(
         table, facts, label=config.label, year=year, folder=out, user_file=config.authors, template_file=config.template
     )
-    expected = None if chosen == {*year.eval} else expected_files(_clips_to_submit(runs, table), year)
+    expected = None if is_real and chosen == {*year.eval} else expected_files(_clips_to_submit(runs, table), year)
     findings = check_submission(folder, year, expected=expected, template_file=config.template)
     zipped = folder.with_name(f"{folder.name}.zip")
-    return Package(zipped, submission.list_zip(zipped), findings, written=True)
+    is_rehearsal = expected is not None
+    return Package(zipped, submission.list_zip(zipped), findings, written=True, is_rehearsal=is_rehearsal)
 
 
-def _machines_to_submit(config: Submit, year: Year, have: set[str]) -> set[str]:
+def has_evaluation_set(runs: Iterable[RunDirectory], year: Year) -> bool:
+    """Whether runs have scores of a machine and section of the year's evaluation set, and not of other clips alone."""
+    known = {(unit.machine, unit.section) for unit in year.eval_units()}
+    scored = [(run.machine, data) for run in runs if (data := run.scores.data())]
+    return any((machine, section) in known for machine, data in scored for section in data.sections)
+
+
+def _machines_to_submit(config: Submit, year: Year, have: set[str], is_real: bool) -> set[str]:
     """The evaluation machines of the year; in a run without any, as in a rehearsal, all that it should have."""
     if not is_all(config.machine):
         if missing := sorted({*config.machine} - have):
             raise AsdError(f"machine={missing[0]} is not in the run; it has {', '.join(sorted(have))}")
         return {*config.machine}
-    if have & {*year.eval} and config.machine != ["all"]:
+    if is_real and config.machine != ["all"]:
         return {*year.eval}
-    why = "machine=all" if have & {*year.eval} else f"no evaluation machine of {year.year} is in the run"
+    why = "machine=all" if is_real else f"nothing of the evaluation set of {year.year} is in the run"
     log.warning("%s: packaging a rehearsal of %s", why, ", ".join(sorted(have)))
     return have | {machine for machine, _ in missing_runs(config.runs, config.name, ALL, config.seed)}
 
