@@ -34,7 +34,7 @@ from asd.evaluation.completeness import chosen_runs
 from asd.evaluation.explain import choose_clips
 from asd.evaluation.fusion import fuse_runs
 from asd.evaluation.labelling import evaluation_name, labelled_scores
-from asd.evaluation.leaderboard import rank_runs
+from asd.evaluation.leaderboard import Asked, rank_runs
 from asd.evaluation.markdown import place_in, write_results
 from asd.evaluation.rule import LATEST_YEAR, meant_year
 from asd.evaluation.tables import as_markdown, as_rows, decisions_as_markdown, evaluate_tables
@@ -78,7 +78,8 @@ def evaluate(config: options.Evaluate) -> dict[str, Any]:
         raise AsdError(f"out={config.out} is for submissions, and a run keeps its results; name a copy with json=")
     name = config.name
     place = config.page and place_in(config.page, f"decisions of {name}")
-    year, plain = meant_year(config.runs, name, config.machine, config.data, config.year)
+    by_names = config.part == "dev"
+    year, plain = meant_year(config.runs, name, config.machine, config.data, config.year, by_names=by_names)
     scores = labelled_scores(
         *(config.runs, name, year, config.machine, config.data), part=config.part, ground_truth=config.ground_truth
     )
@@ -112,9 +113,8 @@ def _evaluate_submissions(config: options.Evaluate) -> dict[str, Any]:
 
 def leaderboard(config: options.Leaderboard) -> pd.DataFrame:
     """Ranks runs, with paired intervals of their differences; written to runs/leaderboard.{md,csv,json}."""
-    return rank_runs(
-        config.runs, config.year, members=config.members, machines=config.machine, reference=config.reference
-    )
+    asked = Asked(config.runs, config.year, config.part, config.ground_truth)
+    return rank_runs(asked, members=config.members, machines=config.machine, reference=config.reference)
 
 
 def fuse(config: Fuse) -> list[RunDirectory]:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from asd.challenge.years import get_year
 from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, tiny_machines
 
 RUN = Path("runs/statistics")
@@ -426,6 +427,16 @@ def test_what_a_mac_lays_beside_a_score_table_is_no_scorer(trained: Path) -> Non
     succeeds("fuse", "members=statistics", "name=fused")
 
 
+@pytest.mark.parametrize("machines", [["fan"], ["fan", "pump"]])
+def test_a_stray_table_among_the_scores_is_named(trained: Path, machines: list[str]) -> None:
+    """Other machines were said to lack a scorer of its name; in all folders it counted as a scorer."""
+    for machine in machines:
+        shutil.copy(RUN / machine / "seed0/scores/ensemble.csv", RUN / machine / "seed0/scores/old.csv")
+    saying = r"fan/seed0/scores/old.csv is of none of the scorers ensemble, .*, and would count as one; move it away$"
+    for words in (["evaluate"], ["leaderboard", "members=statistics"], ["fuse", "members=statistics"]):
+        refuses(*words, saying=saying)
+
+
 def test_a_row_that_is_no_test_clip_is_no_score_of_one(trained: Path) -> None:
     table = RUN / "fan/seed0/scores/ensemble.csv"
     table.write_text(table.read_text().replace(",test,", ",train,", 1))
@@ -466,7 +477,7 @@ def test_the_rule_is_that_of_the_year_that_a_run_was_trained_with(trained: Path)
     for name in ("statistics", "fused"):
         assert "Rule of 2021" in succeeds("evaluate", f"name={name}").out
         assert "Rule of 2023" in succeeds("evaluate", f"name={name}", "year=2023").out
-    assert "next: python -m asd submit name=statistics label" in succeeds("evaluate").out
+    assert "next: python -m asd report name=statistics" in succeeds("evaluate").out  # no evaluation set to package
     file.write_text(file.read_text().replace("year: 2021", "year: 2022"))
     refuses("evaluate", saying="statistics were trained with year=2021 and year=2022; say whose rule holds by year=")
     succeeds("evaluate", "machine=pump")
@@ -477,6 +488,56 @@ def test_the_rule_is_that_of_the_year_that_a_run_was_trained_with(trained: Path)
         for words in (["evaluate"], ["fuse", "members=statistics", "name=fused", "overwrite=true"]):
             refuses(*words, saying=r"pump/seed0/config.yaml holds year=.*; write one of 2020, .*2026 there")
     assert {*Path("runs/fused").glob("*/seed0/DONE")}
+
+
+def test_members_of_several_years_have_no_rule_of_their_own(trained: Path) -> None:
+    """That of 2025 held, without a word."""
+    shutil.copytree(RUN, "runs/second")
+    for file in Path("runs/second").glob("*/seed0/config.yaml"):
+        file.write_text(file.read_text().replace("year: 2025", "year: 2021"))
+    told = succeeds("fuse", "members=statistics,second", "name=fused").out
+    saying = "members of runs/fused were trained with year=2021 and year=2025; say whose rule holds by year="
+    refuses("evaluate", "name=fused", saying=saying)
+    refuses("report", "name=fused", "clips=0", saying=saying)
+    succeeds("fuse", "members=fused,second", "name=again")
+    refuses("evaluate", "name=again", saying="runs/again were trained with year=2021 and year=2025")
+    assert "Rule of 2025" in succeeds(*shlex.split(told.rpartition("next: python -m asd ")[2])).out
+    assert "fused is left out: members of " in succeeds("leaderboard").err
+
+
+@pytest.mark.parametrize("words", [[], ["year=2020"]])
+def test_the_machines_that_are_expected_are_those_that_were_published(trained: Path, words: list[str]) -> None:
+    """Where the rule of 2020 stood in for that of 2025, a run was to have the machines of 2020."""
+    for path in Path("data/fan/test").glob("*target_test_normal*"):
+        path.unlink()
+    manifest = {"archive": "dev_fan.zip", "record": get_year(2025).records.dev, "md5": None, "files": {}}
+    Path("data/fan/manifest_dev.json").write_text(json.dumps(manifest))
+    succeeds("score")
+    every = "; ".join(f"{machine} of 2025 is not in the run" for machine in sorted({*get_year(2025).dev} - {"fan"}))
+    refuses("evaluate", *words, saying=f"not whole: {every}; train")
+
+
+def test_labels_by_ground_truth_take_the_year_of_the_training(trained: Path) -> None:
+    """A section of the development set that lacks clips made it the rule, and the labels, of 2020."""
+    for path in Path("data/fan/test").glob("*target_test_normal*"):
+        path.unlink()
+    succeeds("score")
+    refuses("evaluate", "part=eval", saying="no ground truth in data/dcase2025t2/.*: `data year=2025 part=eval`")
+    refuses("leaderboard", "members=statistics", "part=eval", saying="no ground truth in data/dcase2025t2/")
+
+
+def test_the_development_set_of_years_with_the_same_machines_is_packaged_as_a_rehearsal(trained: Path) -> None:
+    """It was held against the evaluation set, in a list of all that this lacks."""
+    words = ("submit", "label=A_B_task2_1", "year=2021", "out=packages")
+    answer = asd(*words)
+    assert answer.code == 0
+    assert (
+        "WARNING: nothing of the evaluation set of 2021 is in the run: packaging a rehearsal of fan, pump" in answer.err
+    )
+    assert "this is not the whole evaluation set of 2021, which `validate` and `bundle` expect unless" in answer.out
+    assert "next:" not in answer.out
+    succeeds("validate", "packages/A_B_task2_1", "year=2021", "data=data")
+    assert asd("validate", "packages/A_B_task2_1", "year=2021").code == 1
 
 
 def test_the_year_of_the_last_command_is_that_of_a_run(trained: Path) -> None:

@@ -125,6 +125,34 @@ def test_scores_of_the_development_set_are_no_part_of_it() -> None:
         with_truth(table(machine="fan"), TRUTH, YEAR)
 
 
+def test_published_labels_of_other_recordings_that_were_scored() -> None:
+    """data= was passed over, and the run's own scores were evaluated under the name of the other recordings."""
+    for kind in ("data", "domain"):
+        path = Path(f"labels/ground_truth_{kind}/ground_truth_ToothBrush_section_00_test.csv")
+        path.parent.mkdir(parents=True)
+        codes = [
+            (clip.label is Label.ANOMALY, clip.domain is Domain.TARGET) for clip in TRUTH[Unit("ToothBrush", "00")]
+        ]
+        path.write_text(
+            "".join(f"section_00_{i:04d}.wav,{int(code[kind == 'domain'])}\n" for i, code in enumerate(codes))
+        )
+    save(table(), "run")
+    run = RunDirectory.of(Path("runs"), "run", "ToothBrush", 0)
+    words = ("evaluate", "name=run", "year=2024", "part=eval", "ground_truth=labels")
+    refuses(*words, "data=moved", saying="has no scores of the recordings in moved; `score data=moved` makes them")
+    worst = table().assign(score=[3.0, 2.0, 1.0, 0.0])
+    clips = tuple(worst[["file", "section", "domain"]].itertuples(index=False, name=None))
+    data = ScoredData(str(Path("moved").absolute()), "", (), clips)
+    run.other_scores(Path("moved"), "").write({"given": worst}, {}, data)
+    scores = {}
+    for more in ([], ["data=moved"]):
+        succeeds(*words, *more, "json=found.json")
+        scores[len(more)] = json.loads(Path("found.json").read_text())["scorers"]["given"]["official_score"]
+    assert scores[0] == 1.0
+    assert scores[1] < 0.5
+    refuses(*words[:-1], "ground_truth=found.json", saying="ground_truth=found.json is a file; name the folder")
+
+
 def test_without_ground_truth_the_command_that_fetches_it_is_named() -> None:
     save(table(), "run")
     refuses("evaluate", "name=run", "year=2024", "part=eval", saying="`data year=2024 part=eval`")

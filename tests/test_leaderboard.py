@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asd.core.files import read_json
+from asd.core.files import read_json, write_text
 from asd.evaluation.confidence import resampled_scores
 from asd.metrics import evaluate_table
 from asd.runs import RunDirectory, ScoredData
@@ -57,6 +57,44 @@ def test_the_board_ranks_all_runs_and_says_what_the_clips_settle(place: Path) ->
     assert "leaderboard.md" in answer.out
     expected = evaluate_table(table(2.0), 2025)["official_score"]
     assert rows["strong"]["official_score"] == pytest.approx(expected)
+
+
+def test_a_board_names_the_rule_and_whose_it_is(place: Path) -> None:
+    Path("runs/weak/fan/seed0/config.yaml").write_text("year: 2023\n")
+    Path("runs/strong/fan/seed0/config.yaml").write_text("year: 2021\n")
+    succeeds("leaderboard")
+    text = Path("runs/leaderboard.md").read_text()
+    assert "Machines: fan. Rule of 2023 and 2025 (harmonic mean; a domain's AUC sets its normal clips" in text
+    assert "Machines: fan. Rule of 2021 (harmonic mean of AUC and pAUC of each section and domain). " in text
+    years = {row["run"]: row["year"] for row in read_json(Path("runs/leaderboard.json"))["rows"]}
+    assert years == {"weak": 2023, "close": 2025, "strong": 2021}
+
+
+def test_a_board_of_the_evaluation_set_takes_the_published_labels(place: Path) -> None:
+    known = table(2.0, machine="ToothBrush").assign(file=[f"section_00_{i:04d}.wav" for i in range(100)])
+    for kind, column, one in (("data", "label", "anomaly"), ("domain", "domain", "target")):
+        rows = "".join(
+            f"{file},{int(value == one)}\n" for file, value in known[["file", column]].itertuples(index=False)
+        )
+        write_text(Path(f"labels/ground_truth_{kind}/ground_truth_ToothBrush_section_00_test.csv"), rows)
+    for name, strength in (("strong", 2.0), ("weak", 0.3)):
+        scores = table(strength, machine="ToothBrush")["score"]
+        finished(Path("runs"), name, known.assign(score=scores, label="", domain=""))
+    words = ("year=2024", "part=eval", "ground_truth=labels")
+    answer = succeeds("leaderboard", *words)
+    assert answer.out.endswith("written to runs/leaderboard_eval.md, .csv and .json\n")
+    rows = {row["run"]: row for row in read_json(Path("runs/leaderboard_eval.json"))["rows"]}
+    assert {row["machines"] for row in rows.values()} == {"ToothBrush"}
+    assert rows["strong"]["official_score"] == pytest.approx(evaluate_table(known, 2024)["official_score"])
+    assert rows["weak"]["difference_high"] < 0
+    assert (
+        "close is left out: runs/close has no scores of the sections of ToothBrush that labels is about" in answer.err
+    )
+    assert not Path("runs/leaderboard.json").exists()
+    told = succeeds("evaluate", "name=strong", *words).out
+    assert told.endswith("next: python -m asd leaderboard part=eval year=2024 ground_truth=labels\n")
+    finished(Path("runs"), "strong", known.assign(score=0.0, label="", domain=""))
+    assert "runs/leaderboard_eval.json is of earlier scores" in succeeds("evaluate", "name=strong", "machine=fan").err
 
 
 def test_a_reference_of_choice_and_chosen_members(place: Path) -> None:

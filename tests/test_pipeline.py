@@ -138,7 +138,7 @@ def test_evaluation_in_three_forms_and_where_one_likes(trained: Path, here: Path
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert any(line.startswith("| valve   | 00 ") for line in rows)
     assert set(rows) <= set((folder / "evaluation.md").read_text().splitlines())
-    assert where.startswith(f"{folder}/evaluation.json, .csv and .md\nnext: python -m asd submit name=pair runs=")
+    assert where.startswith(f"{folder}/evaluation.json, .csv and .md\nnext: python -m asd report name=pair runs=")
     rows = pd.read_csv(folder / "evaluation.csv", dtype={"section": str})
     assert {("mse", "fan", "00"), ("mahalanobis", "valve", "00")} <= set(
         rows[["scorer", "machine", "section"]].itertuples(index=False, name=None)
@@ -251,6 +251,7 @@ def test_submit_and_validate(rehearsed: Path, here: Path) -> None:
     figures = meta["results"]["development_dataset"]["ToyCar"]
     evaluation = succeeds("evaluate", "name=eval", f"runs={rehearsed / 'runs'}", "json=dev.json")
     assert "ToyCar" in evaluation.out  # the machines without labels are left out
+    assert "next: python -m asd submit name=eval runs=" in evaluation.out
     metrics = json.loads(Path("dev.json").read_text())["scorers"]["mse"]["machines"]["ToyCar"]["00"]
     assert {key.rpartition("harmonic_mean_")[2]: value for key, value in figures.items()} == pytest.approx(
         {name: 100 * metrics[name] for name in ("auc_source", "auc_target", "pauc")}

@@ -97,6 +97,11 @@ def inspect(root: Path, machine: str, part: Part, year: Year, *, quick: bool) ->
     return Finding(machine, part, "present", n_clips)
 
 
+def installed_records(root: Path) -> set[int]:
+    """Numbers of the archive records that the machines in a folder were filled from; none where all is by hand."""
+    return {known.record for path in root.glob("*/manifest_*.json") if (known := _read(path)) is not None}
+
+
 def recordings(folder: Path, part: Part) -> list[Path]:
     """Where the recordings of one archive lie, supplemental ones too: by its manifest, or put there by hand."""
     if (manifest := _read(folder / manifest_name(part))) is not None:

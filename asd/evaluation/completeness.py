@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from asd.challenge.files import list_machines
-from asd.challenge.years import YEARS, Year
+from asd.challenge.installed import installed_records
+from asd.challenge.years import YEARS, Sections, get_year
 from asd.core.files import read_json
 from asd.core.runtime import log
 from asd.options import listed
@@ -77,6 +78,11 @@ def missing_runs(runs: Path, name: str, machines: Sequence[str], seed: int | Non
 def missing_scores(folders: Folders, scorer: str) -> Missing:
     """Scores, sections, clips and scorers that should be there."""
     every = {name for folder in folders.values() for name in folder.scorers}
+    for folder in folders.values():
+        known = folder.thresholds()  # written with the tables, one for each
+        if known and (strange := [name for name in folder.scorers if name not in known]):
+            path = folder.path / f"{strange[0]}.csv"
+            raise AsdError(f"{path} is of none of the scorers {', '.join(known)}, and would count as one; move it away")
     if every and scorer not in every:
         raise AsdError(f"the run has no scores of scorer={scorer}; it has {', '.join(sorted(every))}")
     return [(run.machine, what) for run, folder in folders.items() for what in _lacks(folder, scorer, every)]
@@ -111,11 +117,15 @@ def sample_rate_of(run: RunDirectory) -> int:
         raise AsdError(f"{what}; copy it again, or start the same train again") from error
 
 
-def year_of(run: RunDirectory) -> int | None:
-    """The challenge year that a run was trained with; None where its configuration does not tell."""
-    if (known := run.config().get("year")) is None or known in YEARS:
-        return known
-    raise AsdError(f"{run.path / 'config.yaml'} holds year={known!r}; write one of {', '.join(map(str, YEARS))} there")
+def years_of(run: RunDirectory) -> list[int]:
+    """The challenge years that a run, or the members of a fused one, was trained with; none where it does not tell."""
+    config = run.config()
+    known = config.get("years") or [config.get("year")]
+    for year in known if isinstance(known, list) else [known]:
+        if year not in (None, *YEARS):
+            way = f"write one of {', '.join(map(str, YEARS))} there"
+            raise AsdError(f"{run.path / 'config.yaml'} holds year={year!r}; {way}")
+    return [year for year in known if year is not None]
 
 
 def declared_of(run: RunDirectory) -> dict[str, Any]:
@@ -147,14 +157,14 @@ def _asked(run: RunDirectory) -> list[str]:
     return list_machines(root) if root is not None and root.is_dir() else []
 
 
-def absent_machines(folders: Folders, year: Year, left_out: Iterable[str]) -> Missing:
-    """Machines of the year's data that the run does not have, where its recordings are the challenge's."""
+def absent_machines(folders: Folders, left_out: Iterable[str]) -> Missing:
+    """Machines that were published with those of a run, where its recordings are the challenge's, and are not in it."""
     have = {run.machine for run in folders} | {*left_out}
     missing: Missing = []
     for root in {data.root for folder in folders.values() if (data := folder.data())}:
-        wanted = _published_machines(mirrored(root), year)
-        if have & wanted:
-            missing += [(name, f"of {year.year} is not in the run") for name in wanted - have]
+        year, wanted = _published_in(mirrored(root)) or (0, {})
+        if have & {*wanted}:
+            missing += [(name, f"of {year} is not in the run") for name in {*wanted} - have]
     return missing
 
 
@@ -166,10 +176,13 @@ def left_out(runs: Path, name: str, machines: Sequence[str]) -> list[str]:
     return sorted(every - {*machines})
 
 
-def _published_machines(root: Path, year: Year) -> set[str]:
-    """The year's machines whose set lies in a folder, by its place or by a manifest; none: data of one's own."""
-    if root.resolve() == year.dev_root.resolve() or any(root.glob("*/manifest_dev.json")):
-        return {*year.dev}
-    if root.resolve() == year.eval_root.resolve() or any(root.glob("*/manifest_eval_*.json")):
-        return {*year.eval}
-    return set()
+def _published_in(root: Path) -> tuple[int, Sections] | None:
+    """The year whose set lies in a folder, by its manifests or its place, and its machines; None: data of one's own."""
+    filled_from = installed_records(root)
+    for year in map(get_year, YEARS):
+        sets = {year.dev_root: ({year.records.dev}, year.dev)}
+        sets[year.eval_root] = ({year.records.eval_train, year.records.eval_test}, year.eval)
+        for place, (records, machines) in sets.items():
+            if records & filled_from or (not filled_from and root.resolve() == place.resolve()):
+                return year.year, machines
+    return None

@@ -24,7 +24,7 @@ from asd.evaluation.completeness import (
     missing_scores,
     require_whole,
     sample_rate_of,
-    year_of,
+    years_of,
 )
 from asd.evaluation.score_table import FloatArray
 from asd.options import listed
@@ -78,7 +78,7 @@ def fuse_runs(
             parts.append(Member(own, member.partition(":")[2] or own[0].default_scorer()))
         _refuse_doubled([*found], parts)
         fused.append((RunDirectory.of(runs, name, machine, 0), parts, fuse(parts, method)))
-    about = [{"sample_rate_hz": sample_rate_of(parts[0].runs[0]), **_year_of(parts)} for _, parts, _ in fused]
+    about = [{"sample_rate_hz": sample_rate_of(parts[0].runs[0]), **_years_of(parts)} for _, parts, _ in fused]
     for old in directories_with(RunDirectory, runs / name, "config.yaml"):
         withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones
         old.clear()
@@ -100,10 +100,10 @@ def fuse_runs(
     return [run for run, _, _ in fused]
 
 
-def _year_of(members: Sequence[Member]) -> dict[str, int]:
-    """The year that all members were trained with, for a configuration; nothing where they differ."""
-    years = {year_of(run) for member in members for run in member.runs}
-    return {"year": year} if len(years) == 1 and (year := years.pop()) else {}
+def _years_of(members: Sequence[Member]) -> dict[str, Any]:
+    """The year that the members were trained with, for a configuration, or all years where they differ."""
+    years = sorted({year for member in members for run in member.runs for year in years_of(run)})
+    return {"year": years[0]} if len(years) == 1 else {"years": years}
 
 
 def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunDirectory]:

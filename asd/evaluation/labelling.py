@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth,
 from asd.challenge.years import Unit, Year, get_year
 from asd.core.storage import list_names
 from asd.evaluation import completeness
-from asd.evaluation.completeness import Folders, Missing, chosen_runs, is_all, require_whole
+from asd.evaluation.completeness import Folders, Missing, chosen_runs, is_all, require_whole, years_of
 from asd.places import place_name
 from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, same_seeds
 from asd.types import AsdError, Split
@@ -65,10 +66,12 @@ def labelled_scores(
         seeds: which count, by default all; machines may differ in others.
     """
     found = [run for run in chosen_runs(runs, name, machines) if not seeds or run.seed in seeds]
-    if part == "eval":
-        return _by_truth(runs / name, found, get_year(year), ground_truth, machines)
     folders = _folders(found, data)
-    hidden = {*get_year(year).eval}
+    if part == "eval":
+        return _by_truth(runs / name, folders, get_year(year), ground_truth, machines)
+    years = [get_year(each) for each in {year, *chain(*map(years_of, found))}]
+    hidden = {machine for each in years for machine in each.eval}
+    elsewhere = hidden - {machine for each in years for machine in each.dev}
     labels = {run: _labels(folder) for run, folder in folders.items()}
     named = [run for run in folders if labels[run] or run.machine not in hidden or not is_all(machines)]
     if not any(folder.scorers for folder in folders.values()):
@@ -79,7 +82,7 @@ def labelled_scores(
             f"if they are those of an evaluation set"
         )
     same_seeds(named)
-    return _whole(runs / name, {run: folders[run] for run in named}, get_year(year), machines, data is None)
+    return _whole(runs / name, {run: folders[run] for run in named}, elsewhere, machines, data is None)
 
 
 def labelled_machines(runs: Path, name: str) -> list[str]:
@@ -87,12 +90,12 @@ def labelled_machines(runs: Path, name: str) -> list[str]:
     return sorted({run.machine for run in find_runs(runs, name) if _labels(run.scores)})
 
 
-def _whole(place: Path, folders: Folders, year: Year, machines: Sequence[str], are_own: bool) -> Labelled:
+def _whole(place: Path, folders: Folders, elsewhere: set[str], machines: Sequence[str], are_own: bool) -> Labelled:
     default = next(run for run, folder in folders.items() if folder.scorers).default_scorer()
     first = {run.machine: folder.table(default) for run, folder in folders.items() if default in folder.scorers}
     own = {run.machine for run, folder in folders.items() if folder.is_own}
     # Machines of the evaluation set may be in the same run; on other recordings, what there is was asked for.
-    elsewhere = {*year.eval} - {*year.dev} - {run.machine for run in folders}
+    elsewhere = elsewhere - {run.machine for run in folders}
     begun = completeness.missing_runs(place.parent, place.name, machines) if are_own else []
     left_out = completeness.left_out(place.parent, place.name, machines)
     unlabelled = completeness.missing_labels(first)
@@ -102,7 +105,7 @@ def _whole(place: Path, folders: Folders, year: Year, machines: Sequence[str], a
         *completeness.missing_scores(folders, default),
         *(lack for lack in unlabelled if lack[0] not in own),
         *_apart(tables, default),
-        *completeness.absent_machines(folders, year, left_out),
+        *completeness.absent_machines(folders, left_out),
     ]
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
     lacks += [f"{machine} is left out by machine=" for machine in left_out]
@@ -115,6 +118,8 @@ def published_truth(ground_truth: Path | None, year: int, machines: Sequence[str
     """Where the organisers' labels of an evaluation set lie, and all of them; refuses machines that have none."""
     root = ground_truth or get_year(year).truth_root
     list_names(root)
+    if root.is_file():
+        raise AsdError(f"ground_truth={root} is a file; name the folder that it lies in")
     if not root.is_dir():
         raise AsdError(f"no ground truth in {root}: `data year={year} part=eval` fetches it, once published")
     truth = read_ground_truth(root, get_year(year))
@@ -125,27 +130,28 @@ def published_truth(ground_truth: Path | None, year: int, machines: Sequence[str
 
 
 def _by_truth(
-    place: Path, runs: Sequence[RunDirectory], year: Year, ground_truth: Path | None, machines: Sequence[str]
+    place: Path, folders: Folders, year: Year, ground_truth: Path | None, machines: Sequence[str]
 ) -> Labelled:
     """Scores of an evaluation set by the organisers' labels."""
     root, truth = published_truth(ground_truth, year.year, machines)
     every = {unit.machine for unit in truth}
-    unlabelled = {*without_labels(truth, year)} & {run.machine for run in runs}
+    unlabelled = {*without_labels(truth, year)} & {run.machine for run in folders}
     if not is_all(machines):
         truth = {unit: clips for unit, clips in truth.items() if unit.machine in machines}
     wanted = {unit.machine for unit in truth}
-    folders = {run: run.scores for run in runs if run.machine in wanted and run.scores.scorers}
-    if not folders:
-        raise AsdError(f"{place} has no scores of {', '.join(sorted(wanted))}, which {root} is about")
+    folders = {run: folder for run, folder in folders.items() if run.machine in wanted and folder.scorers}
+    default = next((run.default_scorer() for run in folders), "")
+    absent = _missing_units(folders, default, truth)
+    if len(absent) == sum(run.machine == unit.machine for run in folders for unit in truth):
+        raise AsdError(f"{place} has no scores of the sections of {', '.join(sorted(wanted))} that {root} is about")
     same_seeds([*folders])
-    default = next(iter(folders)).default_scorer()
     tables = _tables_of(folders)
     missing = [
         *((machine, f"of {year.year} is not in the run") for machine in wanted - {run.machine for run in folders}),
         *(lack for lack in completeness.missing_runs(place.parent, place.name, machines) if lack[0] in wanted),
         *completeness.missing_scores(folders, default),
         *_apart(tables, default),
-        *_missing_units(folders, default, truth),
+        *absent,
         *((machine, f"has no labels in {root}, or not of every section") for machine in unlabelled),
     ]
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)

@@ -19,10 +19,10 @@ from asd.challenge.years import get_year
 from asd.core.runtime import log
 from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import NAMED, is_all
-from asd.evaluation.labelling import CLIP, labelled_scores
+from asd.evaluation.labelling import CLIP, EvaluatedPart, labelled_scores
 from asd.evaluation.markdown import table, write_results
 from asd.evaluation.rule import meant_year
-from asd.evaluation.tables import measure_name, rule_name
+from asd.evaluation.tables import measure_name, rule_name, rule_sentence
 from asd.metrics import evaluate_table
 from asd.options import listed
 from asd.runs import run_names, warn_of_run
@@ -53,24 +53,37 @@ class Member:
         return get_year(self.year).rule, tuple(sorted(map(tuple, clips)))
 
 
-def rank_runs(
-    runs: Path, year: int | None, *, members: Sequence[str], machines: Sequence[str], reference: str | None
-) -> pd.DataFrame:
-    """Ranks runs; writes leaderboard.{md,csv,json} to the folder of runs.
+@dataclass(frozen=True)
+class Asked:
+    """Which scores of which runs are ranked."""
+
+    runs: Path  # folder of all runs
+    year: int | None  # whose rule holds; None: as `evaluate` measures the recordings of each run
+    part: EvaluatedPart = "dev"  # "eval": by the organisers' labels of the evaluation set
+    ground_truth: Path | None = None  # folder of those, by default where `data` puts it
+
+
+def board_name(part: EvaluatedPart) -> str:
+    """Name of the files of a board: each set of clips has its own."""
+    return {"dev": "leaderboard", "eval": "leaderboard_eval"}[part]
+
+
+def rank_runs(asked: Asked, *, members: Sequence[str], machines: Sequence[str], reference: str | None) -> pd.DataFrame:
+    """Ranks runs; writes leaderboard.{md,csv,json} to the folder of runs, of the evaluation set leaderboard_eval.
 
     Args:
-        year: of the challenge, whose rule holds; None: as `evaluate` measures the recordings of each run.
+        asked: which scores.
         members: runs to rank, each RUN or RUN:SCORER; none: all that can be ranked.
         machines: which machines shall count; ["all"]: all that a run should have.
         reference: member that differences refer to; None: the best of each board.
 
     Returns:
-        One row per run, boards one after the other, best first in each: machines, rule, run, official_score, std
-        (over seeds), and the other columns of `comparison.ranked`.
+        One row per run, boards one after the other, best first in each: machines, rule, year (whose it is), run,
+        official_score, std (over seeds), and the other columns of `comparison.ranked`.
     """
-    if year is not None:
-        get_year(year)  # a year that is unknown is no fault of the runs
-    found = [_member(runs, name, year, machines) for name in members] or _every_member(runs, year, machines)
+    if asked.year is not None:
+        get_year(asked.year)  # a year that is unknown is no fault of the runs
+    found = [_member(asked, name, machines) for name in members] or _every_member(asked, machines)
     boards = _boards(found)
     if members and (apart := [member for member in found if member.basis() != found[0].basis()]):
         raise AsdError(_why_apart(found[0], apart[0]))
@@ -82,9 +95,9 @@ def rank_runs(
     board = pd.concat([_board(group, reference) for group in boards], ignore_index=True)
     scored = {path: digest for member in found for path, digest in member.scored.items()}
     numbers = {"rows": board.to_dict("records"), "scored": scored}
-    write_results(runs / "leaderboard", numbers, board, as_markdown(board))
+    write_results(asked.runs / board_name(asked.part), numbers, board, as_markdown(board))
     for run in sorted({name.partition(":")[0] for name in names}):
-        warn_of_run(runs, run)
+        warn_of_run(asked.runs, run)
     return board
 
 
@@ -113,6 +126,8 @@ def _board(group: Sequence[Member], reference: str | None) -> pd.DataFrame:
     board = ranked(entries, reference if reference in {entry.name for entry in entries} else None)
     board.insert(0, "machines", ", ".join(group[0].machines))
     board.insert(1, "rule", group[0].rule)
+    years = {member.name: None if member.rule == "plain" else member.year for member in group}
+    board.insert(2, "year", pd.Series([years[name] for name in board["run"]], dtype=object))
     return board
 
 
@@ -124,8 +139,9 @@ def as_markdown(board: pd.DataFrame) -> str:
         head = ["run", measure, "95 % of clips", "difference", "95 % of clips", ""]
         lines += [
             "",
-            f"Machines: {machines}. Differences to {reference}, paired on the same resampled clips; where their "
-            f"95 % interval holds 0, these clips cannot tell the two apart.",
+            f"Machines: {machines}. {rule_sentence(str(rule), [*filter(None, rows['year'])])}. Differences to "
+            f"{reference}, paired on the same resampled clips; where their 95 % interval holds 0, these clips cannot "
+            f"tell the two apart.",
             "",
             *table(head, [_cells(row) for row in rows.to_dict("records")]),
         ]
@@ -143,11 +159,11 @@ def _cells(row: Mapping[Hashable, Any]) -> list[str]:
     return [*cells, f"{percent['difference']:+.2f}", between, "tie" if row["tie"] else ""]
 
 
-def _member(runs: Path, name: str, year: int | None, machines: Sequence[str]) -> Member:
+def _member(asked: Asked, name: str, machines: Sequence[str]) -> Member:
     """A run by its name, RUN or RUN:SCORER."""
     run, _, scorer = name.partition(":")
-    meant, plain = meant_year(runs, run, machines, None, year)
-    scores = labelled_scores(runs, run, meant, machines)
+    meant, plain = meant_year(asked.runs, run, machines, None, asked.year, by_names=asked.part == "dev")
+    scores = labelled_scores(asked.runs, run, meant, machines, part=asked.part, ground_truth=asked.ground_truth)
     by_seed = scores.tables.get(scorer or scores.default)
     if by_seed is None:
         raise AsdError(f"the run {run} has no scorer={scorer}; it has {', '.join(scores.tables)}")
@@ -157,33 +173,33 @@ def _member(runs: Path, name: str, year: int | None, machines: Sequence[str]) ->
     return Member(name, scores.machines, by_seed, scored, meant, rule_name(meant, plain=plain))
 
 
-def _every_member(runs: Path, year: int | None, machines: Sequence[str]) -> list[Member]:
+def _every_member(asked: Asked, machines: Sequence[str]) -> list[Member]:
     """Every run that can be ranked, on the machines that it has as a whole; what is left out is named in the log."""
     members = []
-    for name in run_names(runs):
+    for name in run_names(asked.runs):
         try:
-            members.append(_member(runs, name, year, machines))
+            members.append(_member(asked, name, machines))
         except AsdError as error:
-            if part := _whole_part(runs, name, year) if is_all(machines) else None:
+            if part := _whole_part(asked, name) if is_all(machines) else None:
                 log.warning("%s is ranked on %s alone: %s", name, ", ".join(part.machines), error)
                 members.append(part)
             else:
                 log.warning("%s is left out: %s", name, error)
     if not members:
         what = "labelled test clips" if is_all(machines) else f"labelled clips of {named(machines, NAMED)}"
-        raise AsdError(f"{runs} holds no run with {what}; `train machine=...` makes the first")
+        raise AsdError(f"{asked.runs} holds no run with {what}; `train machine=...` makes the first")
     return members
 
 
-def _whole_part(runs: Path, name: str, year: int | None) -> Member | None:
+def _whole_part(asked: Asked, name: str) -> Member | None:
     """A run on the machines that lack nothing; None where there are none, or they were trained with several years."""
     whole = []
-    for machine in sorted({done.parents[1].name for done in (runs / name).glob("*/seed*/DONE")}):
+    for machine in sorted({done.parents[1].name for done in (asked.runs / name).glob("*/seed*/DONE")}):
         with suppress(AsdError):
-            _member(runs, name, year, [machine])
+            _member(asked, name, [machine])
             whole.append(machine)
     with suppress(AsdError):
-        return _member(runs, name, year, whole) if whole else None
+        return _member(asked, name, whole) if whole else None
     return None
 
 

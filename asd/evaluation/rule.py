@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from asd.core.runtime import log
-from asd.evaluation.completeness import chosen_runs, year_of
+from asd.evaluation.completeness import chosen_runs, years_of
 from asd.metrics import evaluate_table
 from asd.runs import score_table
 from asd.types import AsdError, Clip
@@ -19,14 +19,17 @@ PLAIN_YEAR = 2020  # whose rule knows no domains: the mean of AUC and pAUC of ea
 LATEST_YEAR = 2025  # whose rule holds for the challenge's recordings
 
 
-def meant_year(runs: Path, name: str, machines: Sequence[str], data: Path | None, year: int | None) -> tuple[int, bool]:
+def meant_year(
+    runs: Path, name: str, machines: Sequence[str], data: Path | None, year: int | None, *, by_names: bool = True
+) -> tuple[int, bool]:
     """The year whose rule is meant, and whether it only stands for plain AUC and pAUC.
 
     Where none is asked for, the recordings tell (those in `data`, or the run's own): the challenge's have the year that
-    the run was trained with, or 2020 where its rule cannot be used, see `rule_year`; others have none.
+    the run was trained with, or 2020 where its rule cannot be used, see `rule_year`; others have none. Labels that are
+    not those of the names allow the rule of their year.
 
     Raises:
-        AsdError: none is asked for, and machines of the run were trained with several.
+        AsdError: none is asked for, and machines of the run, or members of a fusion, were trained with several.
     """
     if year is not None:
         return year, False
@@ -35,11 +38,12 @@ def meant_year(runs: Path, name: str, machines: Sequence[str], data: Path | None
     folders = [folder for folder in scored if folder and folder.scorers]
     if any(folder.is_own for folder in folders):
         return PLAIN_YEAR, True
-    years = sorted({known for run in found if (known := year_of(run))}) or [LATEST_YEAR]
+    years = sorted({known for run in found for known in years_of(run)}) or [LATEST_YEAR]
     if len(years) > 1:
         every = " and ".join(f"year={each}" for each in years)
-        raise AsdError(f"machines of {runs / name} were trained with {every}; say whose rule holds by year=")
-    tables = [folder.table(folder.scorers[0]) for folder in folders]
+        what = "members" if len(years_of(found[0])) > 1 else "machines"
+        raise AsdError(f"{what} of {runs / name} were trained with {every}; say whose rule holds by year=")
+    tables = [folder.table(folder.scorers[0]) for folder in folders] if by_names else []
     taken = (tables and rule_year(pd.concat(tables), years[0])) or years[0]
     if taken != years[0]:
         log.info("%s: a section lacks clips that the rule of %d compares; that of %d holds", name, years[0], taken)

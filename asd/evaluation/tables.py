@@ -6,7 +6,7 @@ spread over seeds, and per machine and section the metrics of the year's rule.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,7 +136,7 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
     """
     seeds = ", ".join(map(str, evaluation["seeds"]))
     untrained = evaluation.get("untrained_sections", {})
-    rule = _RULES[evaluation["rule"]].format(year=evaluation["year"])
+    rule = rule_sentence(evaluation["rule"], [evaluation["year"]])
     lines = [f"# {title}", "", f"{rule}; seeds {seeds}.", ""]
     for machine, sections in untrained.items():
         lines += [f"{machine} was never trained on section {', '.join(sections)} (marked *).", ""]
@@ -165,6 +165,11 @@ def decisions_as_markdown(evaluation: Mapping[str, Any]) -> str:
 def rule_name(year: int, *, plain: bool) -> str:
     """The rule of a year, or "plain" where the year only stands for plain AUC and pAUC."""
     return "plain" if plain else get_year(year).rule
+
+
+def rule_sentence(rule: str, years: Iterable[int | None]) -> str:
+    """A rule in words, without a full stop: whose it is, and what it averages."""
+    return _RULES[rule].format(year=" and ".join(map(str, sorted({*years}, key=str))))
 
 
 def measure_name(rules: Collection[str]) -> str:

@@ -119,7 +119,7 @@ def _warn_of_stale(runs: Path, name: str, complete: Sequence[RunDirectory]) -> N
     pictures = sorted(place.rglob("explain/scored.json"))
     made += [(path.parent, place, path, "`explain` writes them anew") for path in pictures]
     made += [(run.path, runs, run.path / "DONE", "fuse anew with overwrite=true") for run in complete]
-    made += [(runs / "leaderboard.json", runs, runs / "leaderboard.json", "`leaderboard` writes it anew")]
+    made += [(path, runs, path, "`leaderboard` writes it anew") for path in sorted(runs.glob("leaderboard*.json"))]
     for machine, run in {run.path.parent: run for run in complete}.items():  # all seeds have the same clips
         if changes := run.scores.changes():
             more = f" (and so have {len(changes) - 1} more)" if len(changes) > 1 else ""

@@ -78,6 +78,8 @@ class Leaderboard(Settings):
     machine: Names = Field(["all"], description="machines to rank on, by default all that the runs share")
     reference: str | None = Field(None, description="member that differences refer to, by default the best")
     year: RuleYear = None
+    part: Literal["dev", "eval"] = Field("dev", description="dev: labels by name; eval: by ground truth")
+    ground_truth: Place | None = Field(None, description="part=eval: folder of labels, by default where data puts them")
     runs: Place = Field(Path("runs"), description="folder of all runs")
 
 
@@ -144,9 +146,7 @@ class Submit(OfRun):
     label: str = Field(description="<LastName>_<Institute>_task2_<1-4>, such as Nishida_HIT_task2_1")
     year: int = Field(2025, description="challenge year")
     machine: Names = Field(["auto"], description="machines to package, by default the year's evaluation set")
-    development: str | None = Field(
-        None, description="run on the development machines, for the meta file; by default the same"
-    )
+    development: str | None = Field(None, description="run with the results for the meta file, by default the same")
     authors: Path | None = Field(None, description="YAML file that fills in authors and the like")
     template: Path | None = Field(None, description="the official meta template, instead of ours")
     out: Path = Field(Path("submissions"), description="folder of all packages")

@@ -21,19 +21,20 @@ import pandas as pd
 
 from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
-from asd.evaluation.completeness import Folders, absent_machines, missing_scores, year_of
+from asd.evaluation.completeness import Folders, absent_machines, missing_scores, years_of
 from asd.evaluation.confidence import decision_intervals
 from asd.evaluation.labelling import evaluation_name
 from asd.evaluation.leaderboard import as_markdown as board_table
+from asd.evaluation.leaderboard import board_name
 from asd.evaluation.rule import LATEST_YEAR
 from asd.evaluation.tables import as_markdown
 from asd.options import listed, of_run
-from asd.runs import RunDirectory, ScoreFolder
+from asd.runs import RunDirectory, ScoreFolder, find_runs
 from asd.scoring.threshold import CONFIDENCE, how_sure
 from asd.settings import stages as options
 from asd.settings.config import Demo, Enroll, Fuse, Run
 from asd.stages.obtaining import Inventory, Target
-from asd.stages.packaging import Package, findings_lines
+from asd.stages.packaging import Package, findings_lines, has_evaluation_set
 from asd.types import Label, named
 
 _NAMED = 3  # recordings that are named where several cannot be used, or are unlike the others
@@ -118,22 +119,33 @@ def evaluate(config: options.Evaluate, result: dict[str, Any]) -> str:
         ]
         return "\n".join(["evaluated as the organisers do:", *lines, f"result files: {config.out}"])
     name = result["name"]
-    run = of_run(name, config.runs)
-    advice = f"submit {run} label=<LastName>_<Institute>_task2_1 year={result['year']}"
-    if result["rule"] == "plain":
-        advice = f"report {run}"
     return (
         f"{as_markdown(result, name, full=False)}\n"
         f"written to {config.runs / name}/{evaluation_name(config.part, config.data)}.json, .csv and .md\n"
-        f"next: python -m asd {advice}"
+        f"next: python -m asd {_after_evaluation(config, result)}"
     )
+
+
+def _after_evaluation(config: options.Evaluate, result: dict[str, Any]) -> str:
+    """The command that follows: package what is to be packaged, else look at the run, or at others beside it."""
+    run = of_run(config.name, config.runs)
+    if config.part == "eval" and not config.data:
+        given = config.model_dump(include={"runs", "year", "ground_truth"}, exclude_unset=True)
+        words = ["part=eval", *(f"{key}={value}" for key, value in given.items()), *_machines(config)]
+        return f"leaderboard {shlex.join(words)}"
+    year = result["year"]
+    if config.part == "dev" and year and has_evaluation_set(find_runs(config.runs, config.name), get_year(year)):
+        return f"submit {run} label=<LastName>_<Institute>_task2_1 year={year}"
+    return f"report {run}"
 
 
 def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     """Where the fused scores are."""
     folders = {run: run.scores for run in runs}
     places = [f"  {folder.path}" for folder in folders.values()]
-    advice = _evaluate(config.name, config, year_of(runs[0]) or LATEST_YEAR, folders)
+    years = years_of(runs[0]) or [LATEST_YEAR]
+    of_several = [f"year={years[-1]}"] if len(years) > 1 else []  # then evaluate asks whose rule holds
+    advice = _evaluate(config.name, config, years[-1], folders, *of_several)
     if not advice and any(folder.is_own for folder in folders.values()):
         advice = f"next: python -m asd report {of_run(config.name, config.runs)}"
     return "\n".join([f"fused {', '.join(config.members)}:", *places, advice or _unlabelled(folders)])
@@ -148,7 +160,7 @@ def explain(config: options.Explain, table: pd.DataFrame) -> str:
 
 def leaderboard(config: options.Leaderboard, board: pd.DataFrame) -> str:
     """The board and where it lies."""
-    return f"{board_table(board)}\nwritten to {config.runs}/leaderboard.md, .csv and .json"
+    return f"{board_table(board)}\nwritten to {config.runs}/{board_name(config.part)}.md, .csv and .json"
 
 
 def submit(config: options.Submit, result: Package) -> str:
@@ -157,6 +169,11 @@ def submit(config: options.Submit, result: Package) -> str:
     if not result.written:
         return "\n".join([f"dry run: {result.zip} would hold", *result.lines(), "nothing was written"])
     lines = [f"packaged: {folder} and {result.zip}", *findings_lines(result.findings)]
+    if result.is_rehearsal:
+        why = f"this is not the whole evaluation set of {config.year}, which"
+        return "\n".join(
+            [*lines, f"{why} `validate` and `bundle` expect unless data= names the folder of its recordings"]
+        )
     return "\n".join([*lines, f"next: python -m asd validate {shlex.quote(str(folder))} year={config.year}"])
 
 
@@ -195,7 +212,7 @@ def _after_scores(config: Run, folders: Folders, *more: str) -> str:
         of_machine = {run.machine: folder for run, folder in reversed([*folders.items()]) if folder.scorers}
         scorer = next(iter(folders)).default_scorer()
         return f"{_false_alarms([*of_machine.values()], scorer)}next: {_predict(config)}"
-    return _unlabelled(folders)
+    return _unlabelled(folders, beside=bool(more))
 
 
 def _evaluate(name: str, config: Run | Fuse, year: int, folders: Folders, *more: str) -> str:
@@ -209,14 +226,15 @@ def _evaluate(name: str, config: Run | Fuse, year: int, folders: Folders, *more:
     note = f"not to be evaluated, without test clips of both labels: {named(others)}\n" if others else ""
     scorer = next(folder.scorers[0] for folder in folders.values() if folder.scorers)
     # A part is evaluated where it is asked for
-    is_part = others or missing_scores(folders, scorer) or absent_machines(folders, get_year(year), ())
+    is_part = others or missing_scores(folders, scorer) or absent_machines(folders, ())
     machines = [f"machine={listed(compared)}"] if is_part else _machines(config)
     return f"{note}next: python -m asd evaluate {of_run(name, config.runs, *machines, *more)}"
 
 
-def _unlabelled(folders: Folders) -> str:
+def _unlabelled(folders: Folders, *, beside: bool = False) -> str:
     if {*chain(*_labels(folders).values())} == {""}:
-        return "their names tell no labels; the tables hold score and decision of each clip, `submit` packages them"
+        use = "`evaluate data= part=eval` takes published labels" if beside else "`submit` packages them"
+        return f"their names tell no labels; the tables hold score and decision of each clip, {use}"
     return "their names tell no labels of normal and anomalous clips alike, so there is nothing to evaluate"
 
 
@@ -265,5 +283,5 @@ def _predict(config: Run) -> str:
     return f"python -m asd predict {of_run(config.run_name, config.runs, *_machines(config))} audio=<new recordings>"
 
 
-def _machines(config: Run | Fuse) -> list[str]:
+def _machines(config: Run | Fuse | options.Evaluate) -> list[str]:
     return [] if config.machine == ["all"] else [f"machine={listed(config.machine)}"]
