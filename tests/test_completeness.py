@@ -432,9 +432,11 @@ def test_a_stray_table_among_the_scores_is_named(trained: Path, machines: list[s
     """Other machines were said to lack a scorer of its name; in all folders it counted as a scorer."""
     for machine in machines:
         shutil.copy(RUN / machine / "seed0/scores/ensemble.csv", RUN / machine / "seed0/scores/old.csv")
-    saying = r"fan/seed0/scores/old.csv is of none of the scorers ensemble, .*, and would count as one; move it away$"
+    saying = r"not whole: fan has \S+scores/old.csv, which no scorer has written and which would count as one .move it."
     for words in (["evaluate"], ["leaderboard", "members=statistics"], ["fuse", "members=statistics"]):
-        refuses(*words, saying=saying)
+        assert "scorer=old" not in refuses(*words, saying=saying)
+    told = succeeds("score").out
+    succeeds(*shlex.split(told.rpartition("next: python -m asd ")[2]))
 
 
 def test_a_row_that_is_no_test_clip_is_no_score_of_one(trained: Path) -> None:
@@ -534,10 +536,33 @@ def test_the_development_set_of_years_with_the_same_machines_is_packaged_as_a_re
     assert (
         "WARNING: nothing of the evaluation set of 2021 is in the run: packaging a rehearsal of fan, pump" in answer.err
     )
+    assert "WARNING: runs/statistics/fan/seed0 was trained with year=2025, and this is a package of 2021" in answer.err
     assert "this is not the whole evaluation set of 2021, which `validate` and `bundle` expect unless" in answer.out
     assert "next:" not in answer.out
     succeeds("validate", "packages/A_B_task2_1", "year=2021", "data=data")
     assert asd("validate", "packages/A_B_task2_1", "year=2021").code == 1
+
+
+def test_both_sets_of_2022_in_one_folder_are_evaluated_and_packaged_apart(data: Path) -> None:
+    """As their archives are unpacked into one folder: clips without a label are those of the evaluation set."""
+    shutil.rmtree(data / "pump")
+    for split in ("train", "test"):
+        for number, clip in enumerate(sorted((data / "fan" / split).glob("*.wav"))):
+            name = clip.name.replace("_00_", "_03_") if split == "train" else f"section_03_{number:04d}.wav"
+            shutil.copy(clip, clip.with_name(name))
+    succeeds("train", ONE_VIEW, "data=data", "year=2022")
+    told = succeeds("evaluate").out
+    assert "next: python -m asd submit name=statistics" in told
+    found = json.loads((RUN / "evaluation.json").read_text())
+    assert [*found["scorers"]["ensemble"]["machines"]["fan"]] == ["00"]
+    answer = succeeds("submit", "label=A_B_task2_1", "year=2022", "machine=fan")
+    assert "WARNING" not in answer.err
+    packaged = sorted(path.name for path in Path("submissions/A_B_task2_1").glob("*.csv"))
+    assert packaged == ["anomaly_score_fan_section_03_test.csv", "decision_result_fan_section_03_test.csv"]
+    succeeds("validate", "submissions/A_B_task2_1", "year=2022", "data=data")
+    unnamed = RUN / "fan/seed0/scores/ensemble.csv"
+    unnamed.write_text(unnamed.read_text().replace(",anomaly,", ",,", 1))
+    refuses("evaluate", saying="has no label for 1 of ")
 
 
 def test_the_year_of_the_last_command_is_that_of_a_run(trained: Path) -> None:

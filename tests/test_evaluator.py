@@ -146,6 +146,10 @@ def test_one_folder_or_a_folder_of_folders(challenge: Challenge) -> None:
     alone = challenge.evaluate()
     together = evaluate_submissions(challenge.system.parent, challenge.truth, 2024, challenge.out)
     assert together == {"year": 2024, "systems": {"A_B_task2_1": alone}}
+    unpacked = challenge.system.parent.with_name("unpacked")  # an archive with task2/ around its systems
+    unpacked.mkdir()
+    challenge.system.parent.rename(unpacked / "task2")
+    assert evaluate_submissions(unpacked, challenge.truth, 2024, challenge.out) == together
 
 
 def test_out_among_the_systems_is_not_a_system(challenge: Challenge) -> None:

@@ -159,6 +159,15 @@ def test_scores_of_a_development_machine_are_taken_for_no_other_machine(package:
     assert "a 2024 submission: section 00 of fan is of the development set, score the evaluation set." in stray
 
 
+def test_a_package_of_another_year_is_recognised(packages: dict[int, Path]) -> None:
+    """It was to be removed, file by file."""
+    defects = validate(packages[2024], get_year(2025)).defects
+    stray = [defect for defect in defects if "is not a file of a 2025 submission: " in defect]
+    assert len(stray) == 18
+    assert all(defect.endswith("it is one of 2024, is year=2025 right?") or "ToothBrush" in defect for defect in stray)
+    assert sum(defect.endswith("it is one of 2024 or 2026, is year=2025 right?") for defect in stray) == 2
+
+
 @pytest.mark.parametrize("year", [2020, 2021, 2022])
 def test_sections_of_the_development_set_are_taken_for_no_evaluation_section(tmp_path: Path, year: int) -> None:
     """The machines are the same in these years; a file of fan 02 was to be renamed to one of fan 05."""

@@ -123,6 +123,8 @@ def _system_folders(submission: Path, out: Path) -> list[Path]:
     )
     if not folders:
         raise AsdError(f"submission={submission} holds neither anomaly_score_*.csv nor a folder of them")
+    if len(folders) == 1 and not any(_OURS.fullmatch(path.name) for path in folders[0].iterdir()):
+        return _system_folders(folders[0], out)  # such as task2/ of an archive
     return folders
 
 

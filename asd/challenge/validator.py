@@ -24,7 +24,7 @@ from asd.challenge.names import parse_name
 from asd.challenge.submission import LABEL, LABEL_EXAMPLE, SYSTEM_FILE, Kind, kinds, output_name
 from asd.challenge.system_meta import Meta, load_template, meta_defects, meta_warnings, parse_meta, shared_names
 from asd.challenge.unpack import DAMAGED, HARMLESS_BYTES, honest_name
-from asd.challenge.years import Unit, Year
+from asd.challenge.years import YEARS, Unit, Year, get_year
 from asd.types import AsdError, Clip, Domain, Split
 
 SYSTEMS_MAX = 4
@@ -179,9 +179,16 @@ def _stray_defects(files: Files, wanted: list[str], year: Year) -> Iterator[str]
         if not name.endswith(".pdf"):
             near = difflib.get_close_matches(name, [other for other in wanted if other not in files], n=1, cutoff=0.9)
             guess = f"should it be {near[0]}?" if near else "remove it."
+            if others := [str(other) for other in YEARS if name in _names(get_year(other))]:
+                guess = f"it is one of {' or '.join(others)}, is year={year.year} right?"
             if name in developed:
                 guess = f"{developed[name]} is of the development set, score the evaluation set."
             yield f"{name} is not a file of a {year.year} submission: {guess}"
+
+
+def _names(year: Year) -> set[str]:
+    """The names of all score and decision files of a year."""
+    return {output_name(kind, unit, year) for kind in kinds(year) for unit in year.eval_units()}
 
 
 def _csv_defects(name: str, kind: Kind, unit: Unit, content: bytes, rules: _Rules) -> Iterator[str]:

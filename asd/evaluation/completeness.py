@@ -76,16 +76,20 @@ def missing_runs(runs: Path, name: str, machines: Sequence[str], seed: int | Non
 
 
 def missing_scores(folders: Folders, scorer: str) -> Missing:
-    """Scores, sections, clips and scorers that should be there."""
-    every = {name for folder in folders.values() for name in folder.scorers}
-    for folder in folders.values():
-        known = folder.thresholds()  # written with the tables, one for each
-        if known and (strange := [name for name in folder.scorers if name not in known]):
-            path = folder.path / f"{strange[0]}.csv"
-            raise AsdError(f"{path} is of none of the scorers {', '.join(known)}, and would count as one; move it away")
+    """Scores, sections, clips and scorers that should be there, and tables that should not."""
+    strays = {run: _strays(folder) for run, folder in folders.items()}
+    every = {name for run, folder in folders.items() for name in {*folder.scorers} - strays[run]}
     if every and scorer not in every:
         raise AsdError(f"the run has no scores of scorer={scorer}; it has {', '.join(sorted(every))}")
-    return [(run.machine, what) for run, folder in folders.items() for what in _lacks(folder, scorer, every)]
+    what = "which no scorer has written and which would count as one (move it)"
+    missing = [(run.machine, f"has {folders[run].path}/{name}.csv, {what}") for run in strays for name in strays[run]]
+    return missing + [(run.machine, what) for run, folder in folders.items() for what in _lacks(folder, scorer, every)]
+
+
+def _strays(folder: ScoreFolder) -> set[str]:
+    """Tables of a folder that were not written with the others: each of those has a threshold, where that is known."""
+    known = folder.thresholds().keys() if folder.has_thresholds() else {*folder.scorers}
+    return {*folder.scorers} - known
 
 
 def _lacks(folder: ScoreFolder, scorer: str, scorers: set[str]) -> Iterator[str]:

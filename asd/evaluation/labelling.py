@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -60,8 +60,8 @@ def labelled_scores(
 
     Args:
         data: folder of other recordings that were scored; by default the run's own test clips.
-        part: "dev": names tell the labels, and machines of the year's evaluation set without any are left out; "eval":
-            the organisers' labels and domains of the evaluation set stand in place of the names'.
+        part: "dev": names tell the labels, and machines and sections of the year's evaluation set without any are left
+            out; "eval": the organisers' labels and domains of the evaluation set stand in place of the names'.
         ground_truth: folder of the organisers' labels, by default where `data` puts it.
         seeds: which count, by default all; machines may differ in others.
     """
@@ -71,7 +71,6 @@ def labelled_scores(
         return _by_truth(runs / name, folders, get_year(year), ground_truth, machines)
     years = [get_year(each) for each in {year, *chain(*map(years_of, found))}]
     hidden = {machine for each in years for machine in each.eval}
-    elsewhere = hidden - {machine for each in years for machine in each.dev}
     labels = {run: _labels(folder) for run, folder in folders.items()}
     named = [run for run in folders if labels[run] or run.machine not in hidden or not is_all(machines)]
     if not any(folder.scorers for folder in folders.values()):
@@ -82,7 +81,7 @@ def labelled_scores(
             f"if they are those of an evaluation set"
         )
     same_seeds(named)
-    return _whole(runs / name, {run: folders[run] for run in named}, elsewhere, machines, data is None)
+    return _whole(runs / name, {run: folders[run] for run in named}, years, machines, data is None)
 
 
 def labelled_machines(runs: Path, name: str) -> list[str]:
@@ -90,15 +89,16 @@ def labelled_machines(runs: Path, name: str) -> list[str]:
     return sorted({run.machine for run in find_runs(runs, name) if _labels(run.scores)})
 
 
-def _whole(place: Path, folders: Folders, elsewhere: set[str], machines: Sequence[str], are_own: bool) -> Labelled:
+def _whole(place: Path, folders: Folders, years: Sequence[Year], machines: Sequence[str], are_own: bool) -> Labelled:
     default = next(run for run, folder in folders.items() if folder.scorers).default_scorer()
     first = {run.machine: folder.table(default) for run, folder in folders.items() if default in folder.scorers}
     own = {run.machine for run, folder in folders.items() if folder.is_own}
     # Machines of the evaluation set may be in the same run; on other recordings, what there is was asked for.
-    elsewhere = elsewhere - {run.machine for run in folders}
+    elsewhere = {machine for each in years for machine in {*each.eval} - {*each.dev}} - {run.machine for run in folders}
     begun = completeness.missing_runs(place.parent, place.name, machines) if are_own else []
     left_out = completeness.left_out(place.parent, place.name, machines)
-    unlabelled = completeness.missing_labels(first)
+    units = {(unit.machine, unit.section) for each in years for unit in each.eval_units()}
+    unlabelled = completeness.missing_labels({m: _to_be_labelled(table, units) for m, table in first.items()})
     tables = _tables_of(folders)
     missing = [
         *((machine, what) for machine, what in begun if machine not in elsewhere),
@@ -215,6 +215,13 @@ def _folders(runs: Sequence[RunDirectory], data: Path | None) -> dict[RunDirecto
 def _labels(folder: ScoreFolder) -> bool:
     """Whether any test clip has a label."""
     return any((folder.table(scorer)["label"] != "").any() for scorer in folder.scorers[:1])
+
+
+def _to_be_labelled(table: pd.DataFrame, units: Collection[tuple[str, str]]) -> pd.DataFrame:
+    """The rows but for sections of the evaluation set without a label, where other sections have some."""
+    labelled = {*table["section"][table["label"] != ""]}
+    sections = zip(table["machine"], table["section"], strict=True)
+    return table.loc[[not labelled or key[1] in labelled or key not in units for key in sections]]
 
 
 def _missing_units(folders: Folders, scorer: str, truth: GroundTruth) -> Missing:

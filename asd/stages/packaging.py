@@ -27,6 +27,7 @@ from asd.evaluation.completeness import (
     missing_scores,
     require_whole,
     sample_rate_of,
+    years_of,
 )
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
@@ -101,7 +102,8 @@ def expected_in(data: Path | None, year: Year) -> dict[Unit, set[str]] | None:
     clips = [
         clip for machine in list_machines(data) for clip in list_clips(data, machine, Split.TEST, original_names=True)
     ]
-    return expected_files(clips, year)
+    real = _known_sections(year) & {(clip.machine, clip.section) for clip in clips}
+    return expected_files([clip for clip in clips if _is_packed(clip.machine, clip.section, real)], year)
 
 
 def _packaged(config: Submit, out: Path) -> Package:
@@ -116,12 +118,15 @@ def _packaged(config: Submit, out: Path) -> Package:
         )
     warn_of_run(config.runs, name)
     runs = [run for run in every if run.seed == every[0].seed]
-    is_real = has_evaluation_set(runs, year)
-    chosen = _machines_to_submit(config, year, {run.machine for run in runs}, is_real)
+    if (trained := {each for run in runs for each in years_of(run)}) and year.year not in trained:
+        log.warning("%s was trained with year=%d, and this is a package of %d", runs[0].path, max(trained), year.year)
+    real = evaluation_sections(runs, year)
+    chosen = _machines_to_submit(config, year, {run.machine for run in runs}, bool(real))
     scorer = config.scorer or runs[0].default_scorer()
     runs = [run for run in runs if run.machine in chosen]
     _require_whole(config, runs, chosen, scorer)
     table = pd.concat([run.scores.table(scorer) for run in runs])
+    table = table.loc[[_is_packed(*key, real) for key in zip(table["machine"], table["section"], strict=True)]]
     fetch(runs[0].path)
     declared = {"sampling_rate_hz": sample_rate_of(runs[0]), **declared_of(runs[0])}
     results = _development_results(config, config.development or name, scorer, year)
@@ -132,18 +137,27 @@ def _packaged(config: Submit, out: Path) -> Package:
     folder = submission.write_submission(
         table, facts, label=config.label, year=year, folder=out, user_file=config.authors, template_file=config.template
     )
-    expected = None if is_real and chosen == {*year.eval} else expected_files(_clips_to_submit(runs, table), year)
+    clips = [clip for clip in _clips_to_submit(runs, table) if _is_packed(clip.machine, clip.section, real)]
+    expected = None if real and chosen == {*year.eval} else expected_files(clips, year)
     findings = check_submission(folder, year, expected=expected, template_file=config.template)
     zipped = folder.with_name(f"{folder.name}.zip")
     is_rehearsal = expected is not None
     return Package(zipped, submission.list_zip(zipped), findings, written=True, is_rehearsal=is_rehearsal)
 
 
-def has_evaluation_set(runs: Iterable[RunDirectory], year: Year) -> bool:
-    """Whether runs have scores of a machine and section of the year's evaluation set, and not of other clips alone."""
-    known = {(unit.machine, unit.section) for unit in year.eval_units()}
+def evaluation_sections(runs: Iterable[RunDirectory], year: Year) -> set[tuple[str, str]]:
+    """Machines and sections of the year's evaluation set of which runs have scores."""
     scored = [(run.machine, data) for run in runs if (data := run.scores.data())]
-    return any((machine, section) in known for machine, data in scored for section in data.sections)
+    return _known_sections(year) & {(machine, section) for machine, data in scored for section in data.sections}
+
+
+def _known_sections(year: Year) -> set[tuple[str, str]]:
+    return {(unit.machine, unit.section) for unit in year.eval_units()}
+
+
+def _is_packed(machine: str, section: str, real: Collection[tuple[str, str]]) -> bool:
+    """Whether a section is packaged; a machine may have been scored with sections of the development set, too."""
+    return (machine, section) in real or machine not in {name for name, _ in real}
 
 
 def _machines_to_submit(config: Submit, year: Year, have: set[str], is_real: bool) -> set[str]:

@@ -34,7 +34,7 @@ from asd.scoring.threshold import CONFIDENCE, how_sure
 from asd.settings import stages as options
 from asd.settings.config import Demo, Enroll, Fuse, Run
 from asd.stages.obtaining import Inventory, Target
-from asd.stages.packaging import Package, findings_lines, has_evaluation_set
+from asd.stages.packaging import Package, evaluation_sections, findings_lines
 from asd.types import Label, named
 
 _NAMED = 3  # recordings that are named where several cannot be used, or are unlike the others
@@ -130,11 +130,11 @@ def _after_evaluation(config: options.Evaluate, result: dict[str, Any]) -> str:
     """The command that follows: package what is to be packaged, else look at the run, or at others beside it."""
     run = of_run(config.name, config.runs)
     if config.part == "eval" and not config.data:
-        given = config.model_dump(include={"runs", "year", "ground_truth"}, exclude_unset=True)
+        given = config.model_dump(include={"runs", "year", "ground_truth"}, exclude_unset=True, exclude_none=True)
         words = ["part=eval", *(f"{key}={value}" for key, value in given.items()), *_machines(config)]
         return f"leaderboard {shlex.join(words)}"
     year = result["year"]
-    if config.part == "dev" and year and has_evaluation_set(find_runs(config.runs, config.name), get_year(year)):
+    if config.part == "dev" and year and evaluation_sections(find_runs(config.runs, config.name), get_year(year)):
         return f"submit {run} label=<LastName>_<Institute>_task2_1 year={year}"
     return f"report {run}"
 
