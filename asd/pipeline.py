@@ -77,12 +77,10 @@ def evaluate(config: options.Evaluate) -> dict[str, Any]:
     if config.out:
         raise AsdError(f"out={config.out} is for submissions, and a run keeps its results; name a copy with json=")
     name = config.name
-    place = config.page and place_in(config.page, f"decisions of {name}")
-    by_names = config.part == "dev"
-    year, plain = meant_year(config.runs, name, config.machine, config.data, config.year, by_names=by_names)
-    scores = labelled_scores(
-        *(config.runs, name, year, config.machine, config.data), part=config.part, ground_truth=config.ground_truth
-    )
+    around = place_in(config.page, f"decisions of {name}") if config.page else None
+    year, plain = meant_year(config.runs, name, config.machine, config.data, config.year)
+    part, truth = config.part, config.ground_truth
+    scores = labelled_scores(config.runs, name, year, config.machine, config.data, part=part, ground_truth=truth)
     found = evaluate_tables(scores.tables, year, config.scorer or scores.default, plain=plain)
     facts = {"untrained_sections": scores.untrained, "missing": scores.missing, "scored": scores.scored}
     evaluation = {"name": name, **found, **facts}
@@ -91,8 +89,9 @@ def evaluate(config: options.Evaluate) -> dict[str, Any]:
     warn_of_run(config.runs, name)
     if config.json_:
         write_json(config.json_, evaluation)
-    if config.page and place:
-        write_text(config.page, f"\n\n{decisions_as_markdown(evaluation)}\n\n".join(place))
+    if config.page and around:
+        before, after = around
+        write_text(config.page, f"{before}\n\n{decisions_as_markdown(evaluation)}\n\n{after}")
     return evaluation
 
 

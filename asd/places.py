@@ -29,10 +29,10 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.:-]*://")
 _ROOTED = ("file", "local")  # protocols whose paths begin at /
 MOST_NAME_BYTES = 180  # of a machine or a run: file systems have 255, and names of files hold more than it
 SUFFIXES = (
-    *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
-    *(".caf", ".au", ".snd", ".w64", ".rf64"),  # these and those above are read by libsndfile
-    *(".m4a", ".mp4", ".m4b", ".mov", ".3gp", ".aac", ".webm", ".mka", ".mkv", ".wma", ".amr"),  # by the extra media
-)
+    ".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc",
+    ".caf", ".au", ".snd", ".w64", ".rf64",  # these and those above are read by libsndfile
+    ".m4a", ".mp4", ".m4b", ".mov", ".3gp", ".aac", ".webm", ".mka", ".mkv", ".wma", ".amr",  # by the extra media
+)  # fmt: skip
 
 
 def is_address(place: object) -> bool:

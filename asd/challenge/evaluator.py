@@ -55,9 +55,8 @@ def evaluate_submissions(submission: Path, ground_truth: Path, year: int, out: P
     truth = read_ground_truth(ground_truth, rules)
     if lacking := without_labels(truth, rules):
         log.warning(
-            "%s has no labels of %s, or not of every section, so this is not the official score of %d: complete it, or "
-            "say another year=",
-            *(ground_truth, ", ".join(lacking), year),
+            f"{ground_truth} has no labels of {', '.join(lacking)}, or not of every section, so this is not the "
+            f"official score of {year}: complete it, or say another year="
         )
     results: list[SystemResult] = []
     report: dict[str, Any] = {}

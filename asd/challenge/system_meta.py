@@ -29,9 +29,9 @@ _AUTHORS, _DATASETS = "submission.authors", "system.external_datasets"
 ABBREVIATION_MAX = 10
 _PLACEHOLDER = re.compile(r"<.*>", re.DOTALL)
 _TEXT_NEEDED = {  # everything else may be null
-    *("submission.name", "submission.abbreviation", "system.description.input_sampling_rate"),
-    *("system.description.acoustic_features", "system.description.machine_learning_method"),
-}
+    "submission.name", "submission.abbreviation", "system.description.input_sampling_rate",
+    "system.description.acoustic_features", "system.description.machine_learning_method",
+}  # fmt: skip
 _NUMBER_NEEDED = {"system.complexity.total_parameters"}
 _NUMBER = _NUMBER_NEEDED | {"system.description.ensemble_method_subsystem_count"}
 _ABSENT = object()

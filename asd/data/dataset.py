@@ -166,9 +166,8 @@ def _name_other_folders(root: Path) -> None:
     others = [folder for folder in others if unicodedata.normalize("NFC", folder.name) not in known]
     if left := [folder.name for folder in others if any(map(is_recording, walk_tree(folder)))]:
         log.warning(
-            "%s is read as in the challenge, where a machine has train/ and test/, and without the recordings in %s; "
-            "put those into another folder, and name it with data=",
-            *(root, named(left)),
+            f"{root} is read as in the challenge, where a machine has train/ and test/, and without the recordings in "
+            f"{named(left)}; put those into another folder, and name it with data="
         )
 
 

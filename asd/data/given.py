@@ -248,9 +248,8 @@ def _to_learn_from(folder: Path, machine: str) -> list[Clip]:
         learnt = [clip for clip in learnt if clip.machine == machine]
     elif len(names) > 1:
         log.warning(
-            "%s has folders as of several machines (%s), and all are learnt as one; machine= takes one of them, data= "
-            "trains each by itself",
-            *(folder, named(sorted(names))),
+            f"{folder} has folders as of several machines ({named(sorted(names))}), and all are learnt as one; "
+            f"machine= takes one of them, data= trains each by itself"
         )
     if not learnt and any(clip.label is Label.ANOMALY for clip in found):
         raise AsdError(f"{folder} holds recordings of faults and no normal ones; name a folder with normal ones")

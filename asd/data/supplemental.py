@@ -69,10 +69,8 @@ class SupplementalPolicy(Settings):
         wanted = {"noise": self.noise, "machine": self.clean}
         for content, what, word in (("noise", "noise-only", "noise"), ("machine", "clean", "clean")):
             if wanted[content] != "ignore" and not _of(clips, content):
-                log.warning(
-                    "%s has no %s recordings in supplemental/: supplemental.%s=%s does nothing for it",
-                    *(machine, what, word, wanted[content]),
-                )
+                option = f"supplemental.{word}={wanted[content]}"
+                log.warning(f"{machine} has no {what} recordings in supplemental/: {option} does nothing for it")
         return [clip for clip in clips if wanted[clip.attributes[CONTENT]] != "ignore"]
 
     def front_end(self, plain: FrontEnd, recordings: Recordings) -> FrontEnd:

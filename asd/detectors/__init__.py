@@ -199,9 +199,8 @@ class SearchSettings(Settings):
         """
         if (asked := self.neighbours) and asked >= n_clips:
             log.warning(
-                "neighbours=%d are asked for, and each of %d training clips has %d others: the mean over all of them "
-                "is taken; give neighbours=%d or fewer",
-                *(asked, n_clips, n_clips - 1, max(1, n_clips - 1)),
+                f"neighbours={asked} are asked for, and each of {n_clips} training clips has {n_clips - 1} others: the "
+                f"mean over all of them is taken; give neighbours={max(1, n_clips - 1)} or fewer"
             )
 
 

@@ -54,8 +54,8 @@ def as_clips(recordings: Recordings, machine: str) -> Recordings:
     clip_s = float(durations_s[is_clip].max(initial=0.0)) or _CLIP_S
     clips = recordings.windows(round(clip_s * recordings.sample_rate_hz))[0]
     log.info(
-        "%s: %d of %d recordings last more than %g s and are learnt from in windows of %.3g s; window_s= sets another",
-        *(machine, (~is_clip).sum(), len(recordings), LONGEST_S, clip_s),
+        f"{machine}: {(~is_clip).sum()} of {len(recordings)} recordings last more than {LONGEST_S:g} s and are learnt "
+        f"from in windows of {clip_s:.3g} s; window_s= sets another"
     )
     return clips
 

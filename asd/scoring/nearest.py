@@ -129,9 +129,9 @@ class RelativeNearest(NeighbourBackend):
     levels: FloatArray | None = None
 
     fitted: ClassVar[tuple[str, ...]] = (
-        *("scale", "axes", "gains", "rest"),  # the whitening
-        *("points", "copy_of", "log_scales", "least"),
-    )
+        "scale", "axes", "gains", "rest",  # the whitening
+        "points", "copy_of", "log_scales", "least",
+    )  # fmt: skip
 
     def _learn(self, references: References) -> None:
         first, self.copy_of = references.distinct()

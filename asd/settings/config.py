@@ -52,10 +52,10 @@ class Decision(Settings):
 class Run(Execution):
     """Options of `train`, and what a run is made of; the options of its detector are a field of its name."""
 
-    leading: ClassVar[tuple[str, ...]] = (
-        *("machine", "data", "normal", "detector", "name", "seeds", "year", "device"),
-        *("sample_rate_hz", "overwrite", "keep_going"),
-    )  # the ones that matter, which --help lists first
+    leading: ClassVar[tuple[str, ...]] = (  # the ones that matter, which --help lists first
+        "machine", "data", "normal", "detector", "name", "seeds", "year", "device",
+        "sample_rate_hz", "overwrite", "keep_going",
+    )  # fmt: skip
     hidden: ClassVar[tuple[str, ...]] = ("weights",)  # those of another stage
 
     machine: Names = Field(["all"], description="machine, several separated by commas, or all found")
@@ -197,10 +197,9 @@ class Score(Run):
     """Options of `score`; everything else comes from the configuration of the run."""
 
     leading: ClassVar[tuple[str, ...]] = (
-        *("machine", "name", "data", "year", "seeds", "device"),
-        *("runs", "weights", "detector", "keep_going", "decision"),
-        *Execution.model_fields,
-    )
+        "machine", "name", "data", "year", "seeds", "device",
+        "runs", "weights", "detector", "keep_going", "decision", *Execution.model_fields,
+    )  # fmt: skip
     hidden: ClassVar[tuple[str, ...]] = tuple(set(Run.model_fields) - set(leading))
 
 
@@ -208,8 +207,8 @@ class Enroll(Run):
     """Options of `enroll`: those of `train`, for a handful of normal recordings."""
 
     leading: ClassVar[tuple[str, ...]] = (
-        *("normal", "machine", "name", "detector", "window_s", "decision", "overwrite"),
-    )
+        "normal", "machine", "name", "detector", "window_s", "decision", "overwrite",
+    )  # fmt: skip
     hidden: ClassVar[tuple[str, ...]] = ("weights", "data", "abnormal", "layout", "year", "held_out")
 
     normal: Given = Field(description="normal recordings: a file, folder, pattern or table")

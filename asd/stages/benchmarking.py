@@ -41,10 +41,10 @@ _AGAIN = "the same command goes on with them, and with overwrite=true trains ane
 
 
 _LINES = "`label: detector=... key=value` lines"
-_SHARED = (
-    *("data", "normal", "abnormal", "machine", "year", "name", "runs", "seed", "seeds", "overwrite"),
+_SHARED = (  # by all methods
+    "data", "normal", "abnormal", "machine", "year", "name", "runs", "seed", "seeds", "overwrite",
     *Execution.model_fields,
-)  # by all methods
+)  # fmt: skip
 
 
 class Failure(NamedTuple):
@@ -217,9 +217,8 @@ def _whole(failed: Sequence[Failure], labels: list[str], machines: list[str]) ->
 def _rows(config: Benchmark, label: str, machines: Sequence[str], year: int) -> list[Row]:
     """A row per scorer of a method, the default first, by the rule of a year."""
     name = run_name(label)
-    scores = labelled_scores(
-        *(config.runs, name, year, machines), part=config.part, ground_truth=config.ground_truth, seeds=config.seeds
-    )
+    part, truth, seeds = config.part, config.ground_truth, config.seeds
+    scores = labelled_scores(config.runs, name, year, machines, part=part, ground_truth=truth, seeds=seeds)
     runs = [run for run in find_runs(config.runs, name) if run.machine in machines and run.seed in config.seeds]
     seconds = float(np.mean([run.done()["seconds"] for run in runs]))
     rows = []

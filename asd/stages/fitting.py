@@ -249,8 +249,8 @@ def tell_of_change(job: Job, folder: ScoreFolder, limits: Mapping[str, Mapping[s
     if decision.false_alarm_rate is not None:
         way = f"false_alarm_rate={decision.false_alarm_rate:g}"
     log.info(
-        "%s: the threshold of %s was %.4g and is %.4g now, by decision.%s; give train such options each time",
-        *(job.run.machine, scorer, before["value"], now["value"], way),
+        f"{job.run.machine}: the threshold of {scorer} was {before['value']:.4g} and is {now['value']:.4g} now, by "
+        f"decision.{way}; give train such options each time"
     )
 
 

@@ -34,10 +34,10 @@ Options = dict[str, Any]  # option of train -> value
 Result = dict[str, Any]  # of a trial: what its file in results/ holds
 _LINES = "; write lines such as statistics.backend: [knn, gaussian]"
 _RANGE = {"low", "high", "log", "step"}
-_SHARED = {
-    *("data", "normal", "abnormal", "machine", "year", "seed", "seeds", "name", "runs", "device", "weights", "track"),
-    *("overwrite", *Execution.model_fields),
-}  # by all configurations
+_SHARED = {  # by all configurations
+    "data", "normal", "abnormal", "machine", "year", "seed", "seeds", "name", "runs", "device", "weights", "track",
+    "overwrite", *Execution.model_fields,
+}  # fmt: skip
 _NO_SCORE = {"decision", "held_out", "keep_going", "layout"}  # of none of their values a clip is scored better
 _MOST = 10_000  # configurations of a grid
 _LARGEST = 2**53  # of the numbers of a range; also refuses infinity, and what is no number (NaN)

@@ -233,9 +233,8 @@ def classes_of(
                 names[members] = [f"{name} #{k}" for k in pseudo]
         if (made := len(set(names[own]))) > len(real):
             log.warning(
-                "%s has %d real class(es), too few to train an encoder: split into %d pseudo-classes by k-means "
-                "of the mean log-mel spectrum",
-                *(section, len(real), made),
+                f"{section} has {len(real)} real class(es), too few to train an encoder: split into {made} "
+                f"pseudo-classes by k-means of the mean log-mel spectrum"
             )
     unique, index = np.unique(names.astype(str), return_inverse=True)
     if len(unique) < 2:
