@@ -32,46 +32,46 @@ T = TypeVar("T", int, str)
 _PART = re.compile(r'\s*(?:"([^"]*)"\s*|([^,]*)),')  # in quotes, or without them
 
 
-def _split(value: Any) -> Any:
+def _split_value(value: Any) -> Any:
     if isinstance(value, str):
         value = unicodedata.normalize("NFC", value)  # as the names of machines are, see `challenge.files`
-        return parted(value) if value else []
+        return split_names(value) if value else []
     return [value] if isinstance(value, int) else value  # a YAML file says seed: 3
 
 
-def parted(value: str) -> list[str]:
-    """Names that are parted by commas; one with a comma of its own stands in double quotes.
+def split_names(value: str) -> list[str]:
+    """The names in a list with commas; one with a comma of its own stands in double quotes.
 
     Example:
-        >>> parted('fan, "pump, left"')
+        >>> split_names('fan, "pump, left"')
         ['fan', 'pump, left']
     """
     return [(quoted or plain).strip() for quoted, plain in _PART.findall(f"{value},")]
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names, such as those of machines, as `parted` reads them."""
+def join_names(names: Sequence[str]) -> str:
+    """Names, such as those of machines, as a list with commas that `split_names` reads back."""
     return ",".join(f'"{name}"' if "," in name else name for name in names)
 
 
-def of_run(name: str, runs: Path, *more: str) -> str:
-    """Options that a shell takes: which run is meant.
+def run_options(name: str, runs: Path, *more: str) -> str:
+    """The options that name a run in a command, quoted for a shell.
 
     Args:
         name, runs: of the run, and the folder of all runs.
-        more: options besides.
+        more: options that follow them.
     """
     place = [] if runs == Path("runs") else [f"runs={runs}"]
     return shlex.join([f"name={name}", *place, *more])
 
 
-def _some(values: list[str]) -> list[str]:
+def _not_empty(values: list[str]) -> list[str]:
     if not all(values) or not values:
         raise ValueError("it is empty; name one, several separated by commas, or all")
-    return _once(values)
+    return _distinct(values)
 
 
-def _folders(values: list[str]) -> list[str]:
+def _fit_for_folders(values: list[str]) -> list[str]:
     if unusable := [value for value in values if not names_a_folder(value)]:
         raise ValueError(
             f"{unusable[0]!r} has a slash or begins with a dot, or more than {MOST_NAME_BYTES} bytes, and names a "
@@ -80,10 +80,18 @@ def _folders(values: list[str]) -> list[str]:
     return values
 
 
-def _once(values: list[T]) -> list[T]:
+def _distinct(values: list[T]) -> list[T]:
     if len({*values}) < len(values):
         raise ValueError("name each once")
     return values
+
+
+def _distinct_or_none(names: list[str]) -> list[str]:
+    return _not_empty(names) if names else names
+
+
+def _one_folder(name: str) -> str:
+    return _fit_for_folders(_not_empty([name]))[0]
 
 
 def _usable_name(name: str) -> str:
@@ -114,13 +122,14 @@ Given = Annotated[str, AfterValidator(_given)]  # recordings, see `data.given`
 _Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
 
 RunName = Annotated[str, AfterValidator(_usable_name)]
-Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_some), AfterValidator(_folders)]
-FolderName = Annotated[str, AfterValidator(lambda name: _folders(_some([name]))[0])]
-AnyNames = Annotated[list[str], BeforeValidator(_split), AfterValidator(lambda names: _some(names) if names else names)]
-Seeds = Annotated[list[_Seed], BeforeValidator(_split), Field(min_length=1), AfterValidator(_once)]
-Numbers = Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(_split)]
-Levels = Annotated[list[float], BeforeValidator(_split), Field(min_length=1)]
-Sizes = Annotated[list[Annotated[int, Field(ge=16)]], BeforeValidator(_split)]
+_SPLIT = BeforeValidator(_split_value)
+Names = Annotated[list[str], _SPLIT, AfterValidator(_not_empty), AfterValidator(_fit_for_folders)]
+FolderName = Annotated[str, AfterValidator(_one_folder)]
+AnyNames = Annotated[list[str], _SPLIT, AfterValidator(_distinct_or_none)]
+Seeds = Annotated[list[_Seed], _SPLIT, Field(min_length=1), AfterValidator(_distinct)]
+Numbers = Annotated[list[Annotated[int, Field(ge=1)]], _SPLIT]
+Levels = Annotated[list[float], _SPLIT, Field(min_length=1)]
+Sizes = Annotated[list[Annotated[int, Field(ge=16)]], _SPLIT]
 
 NO_RESULT: dict[str, Any] = {"changes_result": False}  # json_schema_extra of an option that changes no result
 

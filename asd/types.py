@@ -156,7 +156,7 @@ def one_of(value: str, choices: Sequence[str], what: str) -> str:
 def count_and_first(names: Iterable[str]) -> str:
     """How many names, and the first of them, for a sentence: "3 (the first a.wav)"; "1 (a.wav)"."""
     every = sorted(names)
-    return f"{len(every)} ({'the first ' * (len(every) > 1)}{every[0]})"
+    return f"1 ({every[0]})" if len(every) == 1 else f"{len(every)} (the first {every[0]})"
 
 
 MOST_NAMED = 5  # names in a sentence
@@ -180,8 +180,10 @@ def failures(every: Sequence[object], more: str) -> str:
         every: what failed, with the reason; a line each where they are three or more.
         more: to be said below.
     """
-    told = [f"{len(every)} failed:", *map(str, every)]
-    return " ".join([told[0], "; ".join([*told[1:], more])]) if len(every) < 3 else "\n  ".join(told) + f"\n{more}"
+    head, told = f"{len(every)} failed:", [str(each) for each in every]
+    if len(told) < 3:
+        return f"{head} {'; '.join([*told, more])}"
+    return "\n  ".join([head, *told]) + f"\n{more}"
 
 
 def section_name(written: str) -> str:

@@ -13,7 +13,7 @@ from asd.data.supplemental import SupplementalPolicy
 from asd.detectors import AutoencoderSettings, StatisticsSettings
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.detectors.statistics import Statistics
-from asd.options import NO_RESULT, Names, Settings, TrainSettings, listed, of_run, parted
+from asd.options import NO_RESULT, Names, Settings, TrainSettings, join_names, run_options, split_names
 from asd.sed.config import Learning, Train
 from asd.settings.config import Decision, Run
 
@@ -53,8 +53,8 @@ def test_what_decides_is_plain_values() -> None:
 
 
 def test_a_command_names_its_run_as_a_shell_takes_it() -> None:
-    assert of_run("fan", Path("runs")) == "name=fan"
-    assert shlex.split(of_run("a b", Path("my runs"), "x=1 2")) == ["name=a b", "runs=my runs", "x=1 2"]
+    assert run_options("fan", Path("runs")) == "name=fan"
+    assert shlex.split(run_options("a b", Path("my runs"), "x=1 2")) == ["name=a b", "runs=my runs", "x=1 2"]
 
 
 def test_a_run_is_decided_by_its_own_detector_alone() -> None:
@@ -94,7 +94,7 @@ def test_lists_are_written_with_commas(given: Any) -> None:
 
 @pytest.mark.parametrize("name", ['"a', 'a"b', 'a "b" c', "a\nb", "a, b", "x" * 140_000])
 def test_a_name_is_read_as_it_is_listed(name: str) -> None:
-    assert parted(listed([name, "c"])) == [name, "c"]
+    assert split_names(join_names([name, "c"])) == [name, "c"]
 
 
 def test_options_are_fixed_and_none_is_added() -> None:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from asd.core.files import atomic, check_file_place
 from asd.detectors.base import Detector
 from asd.library import Model, load
-from asd.options import listed
+from asd.options import join_names
 from asd.runs import RunDirectory
 from asd.scoring.references import section_number
 from asd.settings.stages import Export
@@ -155,7 +155,7 @@ def _metadata(model: Model, run: RunDirectory, scorer: str) -> dict[str, str]:
         "channel": str(front_end.channel or 0),
         "microphones": str(front_end.n_microphones),
         "machine": run.machine,
-        "sections": listed(model.sections),
+        "sections": join_names(model.sections),
         "section_numbers": ",".join(str(section_number(name)) for name in model.sections),
         "detector": options.detector,
         "run": str(run.path),

@@ -17,7 +17,7 @@ from asd.challenge.installed import installed_records
 from asd.challenge.years import YEARS, Sections, get_year
 from asd.core.files import read_json
 from asd.core.runtime import log
-from asd.options import listed
+from asd.options import join_names
 from asd.places import mirrored
 from asd.runs import RunDirectory, ScoreFolder, begun_runs, find_runs
 from asd.types import AsdError, Split, named
@@ -57,7 +57,7 @@ def require_whole(place: Path, missing: Missing, have: Iterable[str], machines: 
     whole = sorted({*have} - {machine for machine, _ in every}) or sorted(have)
     raise AsdError(
         f"{place} is not whole: {'; '.join(sentences)}; train or score what is missing, or say which machines "
-        f"shall count with machine={listed(whole)}"
+        f"shall count with machine={join_names(whole)}"
     )
 
 

@@ -27,7 +27,7 @@ from asd.evaluation.completeness import (
     years_of,
 )
 from asd.evaluation.score_table import FloatArray
-from asd.options import listed
+from asd.options import join_names
 from asd.runs import RunDirectory, ScoredData, digests, directories_with, same_seeds
 from asd.scoring.threshold import ScoreNormalizer, fit_threshold
 from asd.types import AsdError, named
@@ -139,7 +139,7 @@ def _shared_machines(found: Mapping[str, Sequence[RunDirectory]]) -> list[str]:
     member = next(name for name, have in machines.items() if have != every)
     raise AsdError(
         f"{member} has no {named(sorted(every - machines[member]), NAMED)}, which another member has; train it, or "
-        f"fuse what all members have with machine={listed(sorted(shared))}"
+        f"fuse what all members have with machine={join_names(sorted(shared))}"
     )
 
 

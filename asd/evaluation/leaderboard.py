@@ -24,7 +24,7 @@ from asd.evaluation.markdown import table, write_results
 from asd.evaluation.rule import meant_year
 from asd.evaluation.tables import measure_name, rule_name, rule_sentence
 from asd.metrics import evaluate_table
-from asd.options import listed
+from asd.options import join_names
 from asd.runs import run_names, warn_of_run
 from asd.types import AsdError, named
 
@@ -216,5 +216,5 @@ def _why_apart(one: Member, other: Member) -> str:
             f"that were scored on the same data"
         )
     shared = sorted({*one.machines} & {*other.machines})
-    way = f"compare them on what they share with machine={listed(shared)}" if shared else "they share none"
+    way = f"compare them on what they share with machine={join_names(shared)}" if shared else "they share none"
     return f"{one.name} has scores of {', '.join(one.machines)} and {other.name} of {', '.join(other.machines)}; {way}"

@@ -9,6 +9,7 @@ import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from glob import escape
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -18,7 +19,7 @@ from asd.core.files import read_yaml
 from asd.core.runtime import log
 from asd.core.storage import fetch, read_bytes
 from asd.detectors import REGISTRY, detector_class, section_of
-from asd.options import Settings, flattened, parted
+from asd.options import Settings, flattened, split_names
 from asd.places import mirrored
 from asd.runs import RunDirectory
 from asd.settings.config import Run
@@ -53,12 +54,13 @@ def parse(
         2024
     """
     given = [_split_pair(argument) for argument in arguments]
-    files = [(path := mirrored(value), read_pairs(path)) for key, value in given if key == "config"]
+    paths = [mirrored(value) for key, value in given if key == "config"]
+    files = [(path, read_pairs(path)) for path in paths]
     given = [(key, value) for key, value in given if key != "config"]
     below = list(flattened(base or {}))
     if issubclass(stage, Run):
-        named = [value for pairs in (below, *(p for _, p in files), given) for key, value in pairs if key == "detector"]
-        stage = cast(type[S], stage.with_detector(str(named[-1]) if named else DEFAULT_DETECTOR))
+        every = dict(chain(below, *(pairs for _, pairs in files), given))  # of a key that is there again, the last
+        stage = cast(type[S], stage.with_detector(str(every.get("detector", DEFAULT_DETECTOR))))
     values: dict[str, Any] = {}
     _assign(stage, values, below)
     for path, pairs in files:
@@ -147,7 +149,7 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
     """What `score` starts from: the configuration of the run its arguments name, which need not be repeated."""
     given = dict(_split_pair(argument) for argument in arguments)
     detector = section_of(given.get("detector", DEFAULT_DETECTOR))
-    machine = parted(given.get("machine") or "all")[0]
+    machine = split_names(given.get("machine") or "all")[0]
     root = mirrored(given.get("runs", "runs")) / given.get("name", detector)
     fetch(root, without="model")
     pattern = "*" if machine == "all" else escape(machine)
@@ -196,29 +198,37 @@ def _full_key(stage: type[Settings], key: str, known: Sequence[str], detector: s
         return f"{detector}.{key}"
     if len(found) == 1 and "." in key:  # training.epochs=5 may stand beside any detector
         return found[0]
+    raise _unknown_key(stage, key, known, detector, found)
+
+
+def _unknown_key(
+    stage: type[Settings], key: str, known: Sequence[str], detector: str, of_detectors: Sequence[str]
+) -> AsdError:
+    """The error for a key that names no option, but those `of_detectors`: says which option was probably meant."""
     if key == "name" and "members" in known:
-        raise AsdError("name= is one run, and this stage takes several: say members=RUN1,RUN2")
+        return AsdError("name= is one run, and this stage takes several: say members=RUN1,RUN2")
     near = _nearest(key, known, detector)
-    if found and near not in {name.removeprefix(f"{detector}.") for name in known if detector in name}:
+    if of_detectors and near not in {name.removeprefix(f"{detector}.") for name in known if detector in name}:
         own = [name for name in known if name.startswith(f"{detector}.")]
         like = difflib.get_close_matches(f"{detector}.{key}", own, n=1, cutoff=0.9)
-        raise AsdError(f"{key}= is no option of detector={detector}; write {' or '.join([*like, *found])}")
+        return AsdError(f"{key}= is no option of detector={detector}; write {' or '.join([*like, *of_detectors])}")
     if near:
-        raise AsdError(f"unknown key {key!r}: did you mean {near}?")
+        return AsdError(f"unknown key {key!r}: did you mean {near}?")
     leading = [name for name in getattr(stage, "leading", ()) if name in known]
     first = dict.fromkeys([*leading, *(name for name in known if "." not in name)])
     rest = ", and those of parts, which --help lists" if len(first) < len(known) else ""
-    raise AsdError(f"unknown key {key!r}: known keys: {', '.join(first)}{rest}")
+    return AsdError(f"unknown key {key!r}: known keys: {', '.join(first)}{rest}")
 
 
 def _nearest(key: str, known: Sequence[str], detector: str) -> str | None:
     """The option that was probably meant, as short as it may be written."""
     own = [name.removeprefix(f"{detector}.") for name in known if name.startswith(f"{detector}.")]
+    # of other detectors training.epochs needs no name before it, and n_mels does
     others = [name.split(".", 1)[1] if name.count(".") > 1 else name for name in known]
     short = own + [name for name in others if not name.startswith(f"{detector}.")]
-    last = {name.split(".")[-1]: name for name in reversed(short)}
-    near = difflib.get_close_matches(key, [*short, *last], n=1, cutoff=0.5)
-    return last.get(near[0], near[0]) if near else None
+    by_last_part = {name.split(".")[-1]: name for name in reversed(short)}
+    near = difflib.get_close_matches(key, [*short, *by_last_part], n=1, cutoff=0.5)
+    return by_last_part.get(near[0], near[0]) if near else None
 
 
 def full_names(names: Sequence[str], detector: str) -> list[str]:

@@ -27,7 +27,7 @@ from asd.evaluation.markdown import check_columns, place_in, without_nan, write_
 from asd.evaluation.markdown import table as markdown_table
 from asd.evaluation.rule import LATEST_YEAR, PLAIN_YEAR, check_labels
 from asd.evaluation.tables import measure_name, rule_name
-from asd.options import Execution, listed
+from asd.options import Execution, join_names
 from asd.places import spelled
 from asd.runs import find_runs
 from asd.settings.config import Run
@@ -184,7 +184,7 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
     shared += [] if config.year is None else [f"year={config.year}"]
     shared += [f"seeds={','.join(map(str, config.seeds))}", f"overwrite={config.overwrite}"]
     own = {label: [*shared, f"name={run_name(label)}", *options] for label, options in methods.items()}
-    tasks = [{label: [*own[label], f"machine={listed([machine])}"] for label in own} for machine in machines]
+    tasks = [{label: [*own[label], f"machine={join_names([machine])}"] for label in own} for machine in machines]
     failed: dict[int, list[Failure]] = {}
     for index, found, error in finished(_work, tasks, config, label="benchmark"):
         where = machines[index]

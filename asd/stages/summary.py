@@ -28,8 +28,8 @@ from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.leaderboard import board_name
 from asd.evaluation.rule import LATEST_YEAR
 from asd.evaluation.tables import as_markdown
-from asd.options import listed, of_run
-from asd.runs import RunDirectory, ScoreFolder, find_runs
+from asd.options import join_names, run_options
+from asd.runs import RunDirectory, ScoreFolder
 from asd.scoring.threshold import CONFIDENCE, how_sure
 from asd.settings import stages as options
 from asd.settings.config import Demo, Enroll, Fuse, Run
@@ -63,7 +63,7 @@ def data_check(config: options.DataCheck, inventory: Inventory) -> str:
     pointed_at = all(found.unusable for found in defects)  # what else is wrong is found by `data` itself
     machines = [*dict.fromkeys(found.machine for found in defects)] if pointed_at else config.machine
     given = [f"year={config.year}", f"part={config.part}"]
-    given += [] if machines == ["all"] else [f"machine={listed(machines)}"]
+    given += [] if machines == ["all"] else [f"machine={join_names(machines)}"]
     given += [f"data={config.data}"] if config.data else []
     advice = f"python -m asd data {shlex.join(given + ['overwrite=true'] * pointed_at)}"
     return "\n".join([*lines, f"{len(defects)} of {len(inventory.findings)} are not; next: {advice}"])
@@ -95,7 +95,7 @@ def enroll(config: Enroll, runs: Sequence[RunDirectory]) -> str:
         if rate is not None and bound > rate:
             needed = math.ceil(math.log1p(-CONFIDENCE) / math.log1p(-rate))
             lines.append(f"  for {rate:.0%} it takes {needed}: confirm normal recordings as they come")
-    advice = f"python -m asd predict {of_run(config.run_name, config.runs)} audio=NEW"
+    advice = f"python -m asd predict {run_options(config.run_name, config.runs)} audio=NEW"
     return "\n".join([*lines, f"next: {advice}; --confirm-normal adds what is normal to the bank"])
 
 
@@ -119,6 +119,10 @@ def evaluate(config: options.Evaluate, result: dict[str, Any]) -> str:
         ]
         return "\n".join(["evaluated as the organisers do:", *lines, f"result files: {config.out}"])
     name = result["name"]
+    run = run_options(name, config.runs)
+    advice = f"submit {run} label=<LastName>_<Institute>_task2_1 year={result['year']}"
+    if result["rule"] == "plain":
+        advice = f"report {run}"
     return (
         f"{as_markdown(result, name, full=False)}\n"
         f"written to {config.runs / name}/{evaluation_name(config.part, config.data)}.json, .csv and .md\n"
@@ -147,7 +151,7 @@ def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     of_several = [f"year={years[-1]}"] if len(years) > 1 else []  # then evaluate asks whose rule holds
     advice = _evaluate(config.name, config, years[-1], folders, *of_several)
     if not advice and any(folder.is_own for folder in folders.values()):
-        advice = f"next: python -m asd report {of_run(config.name, config.runs)}"
+        advice = f"next: python -m asd report {run_options(config.name, config.runs)}"
     return "\n".join([f"fused {', '.join(config.members)}:", *places, advice or _unlabelled(folders)])
 
 
@@ -226,9 +230,9 @@ def _evaluate(name: str, config: Run | Fuse, year: int, folders: Folders, *more:
     note = f"not to be evaluated, without test clips of both labels: {named(others)}\n" if others else ""
     scorer = next(folder.scorers[0] for folder in folders.values() if folder.scorers)
     # A part is evaluated where it is asked for
-    is_part = others or missing_scores(folders, scorer) or absent_machines(folders, ())
-    machines = [f"machine={listed(compared)}"] if is_part else _machines(config)
-    return f"{note}next: python -m asd evaluate {of_run(name, config.runs, *machines, *more)}"
+    is_part = others or missing_scores(folders, scorer) or absent_machines(folders, get_year(year), ())
+    machines = [f"machine={join_names(compared)}"] if is_part else _machines(config)
+    return f"{note}next: python -m asd evaluate {run_options(name, config.runs, *machines, *more)}"
 
 
 def _unlabelled(folders: Folders, *, beside: bool = False) -> str:
@@ -280,8 +284,10 @@ def _false_alarms(folders: Sequence[ScoreFolder], scorer: str) -> str:
 
 
 def _predict(config: Run) -> str:
-    return f"python -m asd predict {of_run(config.run_name, config.runs, *_machines(config))} audio=<new recordings>"
+    return (
+        f"python -m asd predict {run_options(config.run_name, config.runs, *_machines(config))} audio=<new recordings>"
+    )
 
 
-def _machines(config: Run | Fuse | options.Evaluate) -> list[str]:
-    return [] if config.machine == ["all"] else [f"machine={listed(config.machine)}"]
+def _machines(config: Run | Fuse) -> list[str]:
+    return [] if config.machine == ["all"] else [f"machine={join_names(config.machine)}"]

@@ -33,7 +33,7 @@ from asd.data.dataset import content, open_data
 from asd.evaluation.markdown import check_columns
 from asd.evaluation.markdown import table as markdown_table
 from asd.evaluation.rule import LATEST_YEAR, PLAIN_YEAR, check_labels
-from asd.options import listed
+from asd.options import join_names
 from asd.places import spelled, written
 from asd.settings.config import Run
 from asd.settings.stages import Sweep
@@ -113,7 +113,7 @@ def summary(config: Sweep, found: Swept) -> str:
     figure = ", importance.png" if (found.folder / "importance.png").exists() else ""
     lines.append(f"written to {found.folder}: sweep.md, sweep.csv, best.yaml{each}{figure}")
     best = [spelled(f"config={found.folder / 'best.yaml'}"), spelled(f"data={config.data}")]
-    best += [] if config.machine == ["all"] else [f"machine={listed(config.machine)}"]
+    best += [] if config.machine == ["all"] else [f"machine={join_names(config.machine)}"]
     best += [] if config.year is None else [f"year={config.year}"]
     return "\n".join([*lines, f"next: python -m asd train {shlex.join(best)} name=best"])
 
