@@ -51,7 +51,7 @@ def test_joint_learning_sees_the_other_machines_training_clips_only(data: Path) 
     assert {clip.split for clip in job.supplement.other_machines.clips} == {"train"}
     write_clip(data / "fan/train/section_00_source_train_normal_0099_speed_1.wav", 99)
     (again,) = jobs(data, machine=["pump"], detector="embedding", embedding={"encoder": "multires_cnn", "joint": True})
-    assert again.data != job.data
+    assert again.data_hash != job.data_hash
     (alone,) = jobs(data, machine=["pump"])
     assert alone.supplement.other_machines is None
 

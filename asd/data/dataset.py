@@ -264,7 +264,7 @@ def _with_held_out(clips: Sequence[Clip], share: float) -> list[Clip]:
     return [replace(c, split=Split.TEST) if c.split is Split.TRAIN and c.name in held else c for c in clips]
 
 
-def content(dataset: Dataset, machines: Sequence[str], splits: Sequence[Split]) -> str:
+def data_hash(dataset: Dataset, machines: Sequence[str], splits: Sequence[Split]) -> str:
     """Hash of recordings, by what is known of each and by its content where that lies here."""
     clips = [clip for machine in machines for split in splits for clip in dataset.clips(machine, split)]
     known = [astuple(replace(clip, path=Path(clip.name))) for clip in clips]

@@ -43,7 +43,7 @@ class RunContext:
         supplement: what there is to learn from besides a machine's training clips.
         code: hash of what computes the scores and is no part of this package, see `core.runtime.own_code`.
         front_end: that of the recordings which the detector is fitted on; for waveforms that are in no file.
-        meets_new: outside a run, where the clips that are scored are new ones each time: nothing of them is kept.
+        is_outside_run: the clips to score are other ones each time, as in `asd.fit`: nothing of them is kept.
     """
 
     device: torch.device
@@ -55,11 +55,11 @@ class RunContext:
     supplement: Supplement = NOTHING
     front_end: FrontEnd = NEAR
     code: str = ""
-    meets_new: bool = False
+    is_outside_run: bool = False
 
     def cache_of(self, recordings: Recordings) -> Path | None:
         """Where features of recordings are kept; None where nobody would ask for them again."""
-        return None if self.meets_new and recordings.clips[0].split is Split.TEST else self.cache
+        return None if self.is_outside_run and recordings.clips[0].split is Split.TEST else self.cache
 
     def all_normals(self, recordings: Recordings) -> Recordings:
         """The training clips first, and all other normal recordings."""

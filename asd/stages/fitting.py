@@ -17,14 +17,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from asd.core.files import atomic, write_json
-from asd.core.runtime import log, pick_device
+from asd.core.runtime import file_hash, log, pick_device
 from asd.data.recordings import Recordings, Refused
 from asd.data.remarks import kinds
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
-from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoreFolder, score_table
+from asd.places import address_of, is_table, written
+from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoredData, ScoreFolder, score_table, stamps_of
 from asd.scoring.threshold import Threshold, fit_threshold, how_sure, share_limit
 from asd.settings.config import Run
 from asd.stages.jobs import Job, TestData
@@ -40,9 +41,16 @@ _SURE = 0.99  # confidence that a condition is above a threshold more often: the
 
 def fitted(job: Job) -> Detector:
     """The detector of a job: loaded where the run has it, else fitted (or given weights) and saved."""
-    known = {"seed": job.run.seed, "fingerprint": job.model_fingerprint, "supplement": job.supplement}
-    known |= {"front_end": job.front_end, "code": job.code}
-    detector = _detector(job.config, job.config.runs / ".cache", job.run.path, **known)
+    detector = _detector(
+        job.config,
+        job.config.runs / ".cache",
+        job.run.path,
+        seed=job.run.seed,
+        fingerprint=job.model_fingerprint,
+        supplement=job.supplement,
+        front_end=job.front_end,
+        code=job.code_hash,
+    )
     foreign = job.is_foreign()
     if job.learn is None or (job.run.fit_facts() and not foreign):
         job.run.check_model()
@@ -55,7 +63,7 @@ def fitted(job: Job) -> Detector:
         detector.load_weights(job.config.weights)
     else:
         detector.fit(job.learn)
-    store_model(job.run, detector, job.learn, job.settings, job.data)
+    store_model(job.run, detector, job.learn, job.settings_hash, job.data_hash)
     job.run.end_training()
     return detector
 
@@ -106,7 +114,7 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     unscored: Unscored = {}
     scored = None
     if job.test is not None:
-        scored = job.scored_data(job.test)
+        scored = _scored_data(job, job.test)
         for section in scored.untrained_sections:
             what = f"{job.run.machine} section {section} has test clips but was never trained on"
             log.warning("%s: they are scored against the other sections", what)
@@ -128,6 +136,19 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
         job.run.finish(job.fingerprint, default=detector.scorers[0], scorers=[*tables], seconds=seconds)
 
 
+def _scored_data(job: Job, test: TestData) -> ScoredData:
+    """The record of what is scored: test clips, their files and a table of them, and the sections trained on."""
+    trained = job.run.fit_facts()["sections"] if job.learn is None else job.learn.sections
+    clips = tuple((clip.name, clip.section, clip.domain or "") for clip in test.clips)
+    root = job.config.data_root
+    tables = [path for path in ([root] if root.is_file() else root.glob("recordings.*")) if is_table(path)]
+    hashes = {str(path.absolute()): file_hash(path) for path in tables}
+    hashes |= {str(s.path.absolute()): s.content for s in test.recordings.sounds if s.path is not None}
+    contents = {address_of(Path(path)) or path: found for path, found in hashes.items()}
+    stamps = stamps_of(contents)
+    return ScoredData(written(root), job.test_hash, tuple(trained), clips, test.layout, contents, stamps)
+
+
 def _scored(detector: Detector, test: TestData, *, keep_going: bool) -> tuple[Recordings, Scores, Unscored]:
     """The clips that have scores, their scores, and why the others have none, by file name."""
     unscored = {clip.name: str(error) for clip, error in test.refused}
@@ -140,10 +161,10 @@ def _scored(detector: Detector, test: TestData, *, keep_going: bool) -> tuple[Re
     return left, scores, unscored | {clip.name: str(error) for clip, error in refused}
 
 
-def _detector(config: Run, cache: Path, directory: Path, **known: Any) -> Detector:
-    """The detector that the options describe, not fitted yet; what is known besides are fields of its `RunContext`."""
+def _detector(config: Run, cache: Path, directory: Path, **more: Any) -> Detector:
+    """The detector that the options describe, not fitted yet; `more` are other fields of its `RunContext`."""
     device, settings = pick_device(config.device), config.detector_settings
-    context = RunContext(device, cache, directory, sample_rate_hz=config.sample_rate_hz, **known)
+    context = RunContext(device, cache, directory, sample_rate_hz=config.sample_rate_hz, **more)
     detector = detector_class(config.detector)(context, settings)
     if config.window_s is None and not settings.takes_windows():
         return detector
@@ -153,8 +174,8 @@ def _detector(config: Run, cache: Path, directory: Path, **known: Any) -> Detect
 def lone_detector(config: Run, front_end: FrontEnd) -> Detector:
     """A detector to fit or load outside a run, with a place to work in that goes with it."""
     place = Path(tempfile.mkdtemp(prefix="asd-"))
-    known = {"seed": config.seeds[0], "front_end": front_end, "code": config.own_code, "meets_new": True}
-    detector = _detector(config, place / "cache", place / "run", **known)
+    known = {"seed": config.seeds[0], "front_end": front_end, "code": config.own_code}
+    detector = _detector(config, place / "cache", place / "run", **known, is_outside_run=True)
     weakref.finalize(detector, shutil.rmtree, place, ignore_errors=True)
     return detector
 

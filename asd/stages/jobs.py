@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from asd.core.files import read_json
 from asd.core.runtime import file_hash, fingerprint, log, pick_device
 from asd.core.storage import fetch
-from asd.data.dataset import Dataset, OwnData, open_data
+from asd.data.dataset import ChallengeData, Dataset, OwnData, open_data
 from asd.data.given import given_data
 from asd.data.layouts.words import perhaps_faults
 from asd.data.recordings import Recordings, Refused, check, defects, joined
 from asd.data.remarks import broken, check_units, copies, kinds, labelled_twice, means, mono, notices, repeated, unlike
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
 from asd.detectors.windowed import as_clips
-from asd.places import address_of, is_table, written
-from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoredData, ScoreFolder, stamps_of
+from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoreFolder
 from asd.settings.config import Run
 from asd.types import NEAR, AsdError, Clip, Domain, FrontEnd, Split, named
 
@@ -64,9 +62,9 @@ class Job:
     learn: Recordings | None  # None: nothing is to be learnt
     supplement: Supplement  # what there is to learn from besides
     test: TestData | None  # None: there are no test clips yet
-    settings: str  # hash of what decides the model besides data and seed
-    data: str  # hash of the training clips, or of those the model there was fitted on
-    code: str = ""  # hash of what is no part of this package and decides the model
+    settings_hash: str  # of what decides the model besides data: options, seed, code and weights
+    data_hash: str  # of the training clips, or of those the model there was fitted on
+    code_hash: str = ""  # of what is no part of this package and decides the model
 
     @property
     def front_end(self) -> FrontEnd:
@@ -77,22 +75,22 @@ class Job:
     @property
     def model_fingerprint(self) -> str:
         """Hash of everything the model depends on."""
-        return fingerprint(self.settings, self.data)
+        return fingerprint(self.settings_hash, self.data_hash)
 
     @property
-    def test_data(self) -> str:
+    def test_hash(self) -> str:
         """Hash of the test clips."""
         return self.test.fingerprint if self.test is not None else fingerprint([], [])
 
     @property
     def fingerprint(self) -> str:
         """Hash of everything the scores depend on."""
-        return fingerprint(self.settings, self.data, self.config.decision.model_dump(), self.test_data)
+        return fingerprint(self.settings_hash, self.data_hash, self.config.decision.model_dump(), self.test_hash)
 
     def is_own(self) -> bool:
         """Whether the test clips are the run's own: the same as before, or those where it was trained."""
         known = self.run.scores.data()
-        if (known and known.fingerprint == self.test_data) or self.run.is_done(self.fingerprint):
+        if (known and known.fingerprint == self.test_hash) or self.run.is_done(self.fingerprint):
             return True
         trained = self.run.data_root()
         return trained is None or trained.resolve() == self.config.data_root.resolve()
@@ -101,19 +99,7 @@ class Job:
         """Where the scores go: those of other recordings never replace those of the run's own test clips."""
         if self.learn is not None or self.is_own():
             return self.run.scores
-        return self.run.other_scores(self.config.data_root, self.test_data)
-
-    def scored_data(self, test: TestData) -> ScoredData:
-        """The record of what is scored."""
-        learnt = self.run.fit_facts()["sections"] if self.learn is None else self.learn.sections
-        clips = tuple((clip.name, clip.section, clip.domain or "") for clip in test.clips)
-        root = self.config.data_root
-        tables = [path for path in ([root] if root.is_file() else root.glob("recordings.*")) if is_table(path)]
-        hashes = {str(path.absolute()): file_hash(path) for path in tables}
-        hashes |= {str(s.path.absolute()): s.content for s in test.recordings.sounds if s.path is not None}
-        contents = {address_of(Path(path)) or path: found for path, found in hashes.items()}
-        known = (tuple(learnt), clips, test.layout, contents, stamps_of(contents))
-        return ScoredData(written(root), self.test_data, *known)
+        return self.run.other_scores(self.config.data_root, self.test_hash)
 
     def is_foreign(self) -> bool:
         """Whether the place holds a model, or half a training, of another configuration or other clips."""
@@ -128,7 +114,7 @@ class Job:
             return
         if run.model.exists() and run.config().get("detector") == config.detector:
             run.check_version(config.detector_version)
-            run.check_code(self.code)
+            run.check_code(self.code_hash)
         if self.is_foreign():
             raise run.in_the_way()
         if self.learn is None or self.test is None or self.is_own():
@@ -147,7 +133,7 @@ def prepare(
     pick_device(config.device)  # or it is refused
     config.detector_settings.check_names()
     try:
-        given = file_hash(config.weights) if config.weights else ""
+        weights_hash = file_hash(config.weights) if config.weights else ""
     except OSError as error:
         raise AsdError(f"weights={config.weights} cannot be read ({error.strerror}); name an existing file") from error
     asked = machines_of(config, dataset)
@@ -155,42 +141,52 @@ def prepare(
         config = config.model_copy(update={"machine": asked})  # a run remembers what it was asked for
     machines = machines or asked
     is_joint = config.detector_settings.is_joint
-    wanted = {*machines, *(dataset.machines() if is_joint else [])} if learn else set()
+    learnt_machines = {*machines, *dataset.machines()} if is_joint else {*machines}
     training = {}
-    for machine in sorted(wanted):
-        with _one_of([] if is_joint else machines):  # without one, a joint detector learns nothing
+    for machine in sorted(learnt_machines) if learn else []:
+        with _keep_going_named([] if is_joint else machines):  # without one, a joint detector learns nothing
             training[machine] = load_training(config, dataset, machine)
     for machine in machines:
-        for sentence in () if isinstance(dataset, OwnData) else dataset.warnings(machine):
-            log.warning(sentence)
-        own = training.get(machine)
-        others = {other: data for other, data in training.items() if other != machine} if is_joint else {}
-        test = None
+        if isinstance(dataset, ChallengeData):
+            for sentence in dataset.warnings(machine):
+                log.warning(sentence)
+        own, test = training.get(machine), None
         if own is None or dataset.has_test(machine):
-            with _one_of(machines):
+            with _keep_going_named(machines):
                 test = load_test(config, dataset, machine, own.recordings if own else None)
+        learnt = training if is_joint or own is None else {machine: own}
         for seed in seeds or config.seeds:
-            run = RunDirectory.of(config.runs, config.run_name, machine, seed)
-            fetch(run.path)
-            facts, code, supplement = run.fit_facts(), config.own_code, NOTHING
-            if own is None:
-                run.check_code(code, refuse=False)
-                data, code = facts.get("data", ""), facts.get("code", "")
-            else:
-                others_clips = joined([data.recordings for data in others.values()]) if others else None
-                data = fingerprint({k: v.fingerprint for k, v in training.items()}) if others else own.fingerprint
-                supplement = Supplement(other_machines=others_clips)
-                if own.supplemental is not None:
-                    supplement = config.supplemental.supplement(own.recordings, own.supplemental, seed)
-            settings = fingerprint(config.settings(code), seed, given)
-            job = Job(config, run, own.recordings if own else None, supplement, test, settings, data, code)
+            job = _job(config, machine, seed, learnt, test, weights_hash)
             job.check_place()
             yield job
 
 
+def _job(
+    config: Run, machine: str, seed: int, learnt: Mapping[str, TrainingData], test: TestData | None, weights_hash: str
+) -> Job:
+    """The job of a machine and seed that learns from the clips of these machines: its own, and with it maybe others."""
+    run = RunDirectory.of(config.runs, config.run_name, machine, seed)
+    fetch(run.path)
+    facts, code_hash, supplement = run.fit_facts(), config.own_code, NOTHING
+    own = learnt.get(machine)
+    if own is None:
+        run.check_code(code_hash, refuse=False)
+        data_hash, code_hash = facts.get("data", ""), facts.get("code", "")
+    elif others := [data.recordings for other, data in learnt.items() if other != machine]:
+        supplement = Supplement(other_machines=joined(others))
+        data_hash = fingerprint({other: data.fingerprint for other, data in learnt.items()})
+    else:
+        data_hash = own.fingerprint
+    if own and own.supplemental is not None:
+        supplement = config.supplemental.supplement(own.recordings, own.supplemental, seed)
+    settings_hash = fingerprint(config.settings(code_hash), seed, weights_hash)
+    recordings = own.recordings if own else None
+    return Job(config, run, recordings, supplement, test, settings_hash, data_hash, code_hash)
+
+
 @contextmanager
-def _one_of(machines: Sequence[str]) -> Iterator[None]:
-    """Names the way past a machine that cannot be used where there are others."""
+def _keep_going_named(machines: Sequence[str]) -> Iterator[None]:
+    """Adds to an error that keep_going=true goes on with the other machines, where there are others."""
     try:
         yield
     except AsdError as error:
@@ -227,10 +223,11 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
         if without := [name for name in sections if not known & {(name, domain), (name, None)}]:
             where = f" of section {named(without)}" if len(without) < len(sections) else ""
             log.warning("%s has no %s training clips%s: the other domain stands for both", machine, domain, where)
-    for sentence in dataset.notices(machine) + notices(recordings) if isinstance(dataset, OwnData) else ():
-        log.info("%s: %s", machine, sentence)
-    called = perhaps_faults(recordings.clips)
-    for sentence in [*called, *repeated(recordings), *means(recordings), *mono(recordings, config.year)]:
+    if isinstance(dataset, OwnData):
+        for sentence in dataset.notices(machine) + notices(recordings):
+            log.info("%s: %s", machine, sentence)
+    remarks = [*perhaps_faults(recordings.clips), *repeated(recordings), *means(recordings)]
+    for sentence in [*remarks, *mono(recordings, config.year)]:
         log.warning("%s: %s", machine, sentence)
     if not dataset.is_strict and config.window_s is None:
         recordings = as_clips(recordings, machine)
@@ -262,8 +259,9 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
         log.warning("%s %s: it will get a score, but not a meaningful one", clip.path, what)
     for clip, error in refused:
         log.error("%s gets no score: %s", clip.name, error)
-    for sentence in notices(recordings) if learnt is None and not dataset.is_strict else ():
-        log.info("%s: %s", machine, sentence)
+    if learnt is None and not dataset.is_strict:
+        for sentence in notices(recordings):
+            log.info("%s: %s", machine, sentence)
     remarks = [*unlike(recordings, known), *copies(recordings, known), *labelled_twice(recordings)]
     for sentence in [*remarks, *mono(recordings, config.year)]:
         log.warning("%s: %s", machine, sentence)

@@ -112,7 +112,7 @@ def _is_recorded(job: Job) -> bool:
     try:
         known, now = job.run.config(), job.config
         same_year = known.get("year") == now.year  # whose rule holds
-        return same_year and stored_run(known).settings(job.code) == now.settings(job.code)
+        return same_year and stored_run(known).settings(job.code_hash) == now.settings(job.code_hash)
     except AsdError:
         return False
 

@@ -29,7 +29,7 @@ from asd.core.executors import attempt, finished, log_failure
 from asd.core.files import alone, atomic, read_json, remove, write_text
 from asd.core.runtime import fingerprint, imported
 from asd.core.storage import fetch, list_names, publish_files, withdraw
-from asd.data.dataset import content, open_data
+from asd.data.dataset import data_hash, open_data
 from asd.evaluation.markdown import check_columns
 from asd.evaluation.markdown import table as markdown_table
 from asd.evaluation.rule import LATEST_YEAR, PLAIN_YEAR, check_labels
@@ -80,7 +80,7 @@ def sweep(config: Sweep) -> Swept:
     if config.judge == "others" and len(machines) == 1:
         raise AsdError(f"judge=others judges {machines[0]} by other machines, and there is none; say judge=faults")
     splits = (Split.TRAIN,) if config.judge == "faults" else (Split.TRAIN, Split.TEST)
-    data, recordings = config.data, content(dataset, machines, splits)
+    data, recordings = config.data, data_hash(dataset, machines, splits)
     if config.judge == "faults":
         from asd.stages.planting import plant
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from asd.core.storage import list_names, publish_files
-from asd.data.dataset import content, open_data
+from asd.data.dataset import data_hash, open_data
 from asd.evaluation.markdown import Section, plus_minus, spread, write_page
 from asd.pipeline import train
 from asd.places import spelled
@@ -42,7 +42,7 @@ def run(config: Reuse) -> str:
     folder = config.runs / "reuse"
     list_names(config.data)
     dataset = open_data(config.data)
-    recordings = content(dataset, dataset.machines(), (Split.TRAIN, Split.TEST))
+    recordings = data_hash(dataset, dataset.machines(), (Split.TRAIN, Split.TEST))
     return write_report(folder, run_grid(cells(config, recordings), run_cell, folder, config, "reuse study"))
 
 
