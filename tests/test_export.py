@@ -99,7 +99,7 @@ def test_the_graph_says_what_it_is(place: Path) -> None:
     assert about["machine"], about["scorer"] == ("fan", "ensemble")
     assert (about["sample_rate_hz"], about["least_samples"], about["sections"]) == ("16000", "2048", "00")
     assert about["channel"] == "0"
-    assert about["fingerprint"] == RunDirectory(RUN).held()
+    assert about["fingerprint"] == RunDirectory(RUN).held_fingerprint()
     (given,) = model.graph.input
     assert [axis.dim_param for axis in given.type.tensor_type.shape.dim] == ["clips", "samples"]
     assert {node.domain for node in model.graph.node} == {""}

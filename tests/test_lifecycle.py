@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from asd.core.files import save_tensors
-from asd.runs import RunDirectory, TrainingDirectory, directories_with, interrupted
+from asd.runs import RunDirectory, TrainingDirectory, directories_with, interrupted_fingerprint
 from asd.types import AsdError
 
 
@@ -19,17 +19,17 @@ def left(folder: Path, fingerprint: str) -> None:
 
 def test_from_begun_to_done(tmp_path: Path) -> None:
     run = TrainingDirectory(tmp_path / "seed0")
-    assert run.held() is None
+    assert run.held_fingerprint() is None
     run.make_way("a", overwrite=False)
     run.begin({"epochs": 3})
     run.begin({"epochs": 4})  # begun already
     assert run.config() == {"epochs": 3}
     left(run.path, "a")
-    assert (run.held(), run.is_done("a")) == ("a", False)
+    assert (run.held_fingerprint(), run.is_done("a")) == ("a", False)
     run.make_way("a", overwrite=False)
-    assert interrupted(run.path) == "a"  # to be resumed
+    assert interrupted_fingerprint(run.path) == "a"  # to be resumed
     run.finish("a", seconds=1.5)
-    assert interrupted(run.path) is None
+    assert interrupted_fingerprint(run.path) is None
     assert run.is_done("a")
     assert not run.is_done("b")
     assert run.done()["seconds"] == 1.5
@@ -47,7 +47,7 @@ def test_another_training_is_in_the_way_unless_it_may_go(tmp_path: Path, is_done
         left(run.path, "other")
     with pytest.raises(AsdError, match=r"seed0 was trained with another configuration .* overwrite=true"):
         run.make_way("mine", overwrite=False)
-    assert run.held() == "other"
+    assert run.held_fingerprint() == "other"
     run.make_way("mine", overwrite=True)
     assert not run.path.exists()
 
@@ -58,17 +58,17 @@ def test_a_model_counts_more_than_its_scores(tmp_path: Path) -> None:
     run.model.mkdir(parents=True)
     (run.model / "w").write_text("weights")
     run.seal_model(run.model, {"settings": "settings", "data": "data", "version": 1, "sections": ["00"]})
-    held = run.held()
+    held = run.held_fingerprint()
     run.finish("scores of today", default="s")
-    assert run.held() == held
-    assert run.held() not in (None, "scores of today")
+    assert run.held_fingerprint() == held
+    assert run.held_fingerprint() not in (None, "scores of today")
     run.check_model()
     (run.model / "w").write_text("other")
     with pytest.raises(AsdError, match="w is missing or damaged"):
         run.check_model()
     run.seal_model(run.model, {"settings": "settings", "data": "data", "sections": ["00"]})
     with pytest.raises(AsdError, match=r"fit\.json is damaged \(it has no version\); remove .*/model and train again"):
-        run.held()
+        run.held_fingerprint()
 
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(AsdError, match=r"state\.safetensors is damaged .* trains from the beginning"):
-        interrupted(tmp_path)
+        interrupted_fingerprint(tmp_path)
 
 
 def test_folders_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None:

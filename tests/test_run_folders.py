@@ -17,8 +17,8 @@ from asd.runs import (
     digests,
     find_runs,
     machine_names,
+    require_same_seeds,
     run_names,
-    same_seeds,
     warn_of_run,
 )
 from asd.types import SCORE_COLUMNS, AsdError
@@ -90,8 +90,8 @@ def test_a_copy_of_a_training_is_no_other_seed(runs: Path) -> None:
 def test_machines_with_different_seeds_are_refused(runs: Path) -> None:
     found = [made(runs, "one", machine, seed) for machine, seed in (("fan", 0), ("fan", 1), ("pump", 0))]
     with pytest.raises(AsdError, match=r"different seeds \(fan 0,1; pump 0\)"):
-        same_seeds(found)
-    same_seeds([*found, made(runs, "one", "pump", 1)])
+        require_same_seeds(found)
+    require_same_seeds([*found, made(runs, "one", "pump", 1)])
 
 
 def test_results_of_earlier_scores_and_of_other_options_are_named(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -183,7 +183,7 @@ def test_a_fused_run_has_no_model_of_its_own(runs: Path) -> None:
     run = RunDirectory.of(runs, "fused", "fan", 0)
     run.begin({"members": ["one", "two"]})
     run.check_model()
-    assert (run.fused_members(), run.held()) == (["one", "two"], "")
+    assert (run.fused_members(), run.held_fingerprint()) == (["one", "two"], "")
     with pytest.raises(AsdError, match=r"fit\.json is missing; start the same train or enroll again"):
         begun(runs, "one").check_model()
 

@@ -16,7 +16,7 @@ from asd.core.files import load_tensors, save_tensors
 from asd.core.semi import EmaTeacher
 from asd.core.trainer import train
 from asd.options import TrainSettings
-from asd.runs import interrupted
+from asd.runs import interrupted_fingerprint
 from asd.types import AsdError
 
 DATA = torch.randn(50, 6, generator=torch.Generator().manual_seed(1))
@@ -91,7 +91,7 @@ def test_stopped_at_any_batch_it_ends_the_same(tmp_path: Path, stop_at: int, cap
         run(tmp_path / "parts", stop_at)
     epoch, batch = (stop_at - 1) // BATCHES, (stop_at - 1) % BATCHES + 1
     assert f"stopped in epoch {epoch + 1} after batch {batch} of {BATCHES}" in caplog.text
-    assert interrupted(tmp_path / "parts") == "here"
+    assert interrupted_fingerprint(tmp_path / "parts") == "here"
     with caplog.at_level("INFO", "asd"):
         found = run(tmp_path / "parts")
     assert f"resuming after epoch {epoch}, batch {batch} of the next one" in caplog.text

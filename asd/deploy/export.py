@@ -159,7 +159,7 @@ def _metadata(model: Model, run: RunDirectory, scorer: str) -> dict[str, str]:
         "section_numbers": ",".join(str(section_number(name)) for name in model.sections),
         "detector": options.detector,
         "run": str(run.path),
-        "fingerprint": run.held() or "",
+        "fingerprint": run.held_fingerprint() or "",
         "asd_version": version("asd"),
     }
 

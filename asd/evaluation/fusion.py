@@ -28,7 +28,7 @@ from asd.evaluation.completeness import (
 )
 from asd.evaluation.score_table import FloatArray
 from asd.options import join_names
-from asd.runs import RunDirectory, ScoredData, digests, directories_with, same_seeds
+from asd.runs import RunDirectory, ScoredData, digests, directories_with, require_same_seeds
 from asd.scoring.threshold import ScoreNormalizer, fit_threshold
 from asd.types import AsdError, named
 
@@ -113,7 +113,7 @@ def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunD
     missing = missing_runs(folder, name, machines)
     missing += missing_scores({run: run.scores for run in runs}, scorer or runs[0].default_scorer())
     require_whole(folder / name, missing, {run.machine for run in runs}, machines)
-    same_seeds(runs)
+    require_same_seeds(runs)
     for run in runs:
         fetch(run.path)  # with its model, which knows the scores of training clips, and what a submission declares
         run.check_model()

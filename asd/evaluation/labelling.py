@@ -16,7 +16,7 @@ from asd.core.storage import list_names
 from asd.evaluation import completeness
 from asd.evaluation.completeness import Folders, Missing, chosen_runs, is_all, require_whole, years_of
 from asd.places import place_name
-from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, same_seeds
+from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, require_same_seeds
 from asd.types import AsdError, Split
 
 EvaluatedPart = Literal["dev", "eval"]
@@ -80,8 +80,8 @@ def labelled_scores(
             f"none of the test clips of {runs / name} has a label, so there is nothing to evaluate; say part=eval "
             f"if they are those of an evaluation set"
         )
-    same_seeds(named)
-    return _whole(runs / name, {run: folders[run] for run in named}, years, machines, data is None)
+    require_same_seeds(named)
+    return _whole(runs / name, {run: folders[run] for run in named}, get_year(year), machines, data is None)
 
 
 def labelled_machines(runs: Path, name: str) -> list[str]:
@@ -92,7 +92,7 @@ def labelled_machines(runs: Path, name: str) -> list[str]:
 def _whole(place: Path, folders: Folders, years: Sequence[Year], machines: Sequence[str], are_own: bool) -> Labelled:
     default = next(run for run, folder in folders.items() if folder.scorers).default_scorer()
     first = {run.machine: folder.table(default) for run, folder in folders.items() if default in folder.scorers}
-    own = {run.machine for run, folder in folders.items() if folder.is_own}
+    own = {run.machine for run, folder in folders.items() if folder.is_own_data}
     # Machines of the evaluation set may be in the same run; on other recordings, what there is was asked for.
     elsewhere = {machine for each in years for machine in {*each.eval} - {*each.dev}} - {run.machine for run in folders}
     begun = completeness.missing_runs(place.parent, place.name, machines) if are_own else []
@@ -139,12 +139,11 @@ def _by_truth(
     if not is_all(machines):
         truth = {unit: clips for unit, clips in truth.items() if unit.machine in machines}
     wanted = {unit.machine for unit in truth}
-    folders = {run: folder for run, folder in folders.items() if run.machine in wanted and folder.scorers}
-    default = next((run.default_scorer() for run in folders), "")
-    absent = _missing_units(folders, default, truth)
-    if len(absent) == sum(run.machine == unit.machine for run in folders for unit in truth):
-        raise AsdError(f"{place} has no scores of the sections of {', '.join(sorted(wanted))} that {root} is about")
-    same_seeds([*folders])
+    folders = {run: run.scores for run in runs if run.machine in wanted and run.scores.scorers}
+    if not folders:
+        raise AsdError(f"{place} has no scores of {', '.join(sorted(wanted))}, which {root} is about")
+    require_same_seeds([*folders])
+    default = next(iter(folders)).default_scorer()
     tables = _tables_of(folders)
     missing = [
         *((machine, f"of {year.year} is not in the run") for machine in wanted - {run.machine for run in folders}),

@@ -36,7 +36,7 @@ def meant_year(
     found = chosen_runs(runs, name, machines)
     scored = [run.scores if data is None else run.scores_of(data) for run in found]
     folders = [folder for folder in scored if folder and folder.scorers]
-    if any(folder.is_own for folder in folders):
+    if any(folder.is_own_data for folder in folders):
         return PLAIN_YEAR, True
     years = sorted({known for run in found for known in years_of(run)}) or [LATEST_YEAR]
     if len(years) > 1:

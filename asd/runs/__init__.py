@@ -5,12 +5,12 @@ from asd.runs.directory import RECORDED_FILE as RECORDED_FILE
 from asd.runs.directory import RunDirectory as RunDirectory
 from asd.runs.directory import TrainingDirectory as TrainingDirectory
 from asd.runs.directory import directories_with as directories_with
-from asd.runs.directory import interrupted as interrupted
+from asd.runs.directory import interrupted_fingerprint as interrupted_fingerprint
 from asd.runs.finding import begun_runs as begun_runs
 from asd.runs.finding import find_runs as find_runs
 from asd.runs.finding import machine_names as machine_names
+from asd.runs.finding import require_same_seeds as require_same_seeds
 from asd.runs.finding import run_names as run_names
-from asd.runs.finding import same_seeds as same_seeds
 from asd.runs.finding import warn_of_run as warn_of_run
 from asd.runs.scores import ScoredData as ScoredData
 from asd.runs.scores import ScoreFolder as ScoreFolder

@@ -28,7 +28,7 @@ from asd.types import AsdError
 T = TypeVar("T", bound="TrainingDirectory")
 
 STATE = "state.safetensors"
-_FACTS = {"settings", "data", "version", "sections", "machine", "files"}  # that fit.json holds, and more
+_FIT_FACTS = {"settings", "data", "version", "sections", "machine", "files"}  # keys that fit.json has at least
 FRONT_END_FILE = "front_end.json"  # in the folder of a model: the front end that it was trained with
 RECORDED_FILE = "recorded.json"  # the same of `data.remarks.kinds` of the training clips
 
@@ -106,13 +106,13 @@ class TrainingDirectory:
         """Removes the state to resume from: the model is written."""
         (self.path / STATE).unlink(missing_ok=True)
 
-    def held(self) -> str | None:
+    def held_fingerprint(self) -> str | None:
         """Fingerprint of the training that lies here, complete or broken off; None where the place is free."""
-        return self.done().get("fingerprint") or interrupted(self.path)
+        return self.done().get("fingerprint") or interrupted_fingerprint(self.path)
 
     def make_way(self, fingerprint: str, *, overwrite: bool) -> None:
         """Makes sure that a training may begin or go on here; with `overwrite`, one of another fingerprint goes."""
-        if self.held() in (None, fingerprint):
+        if self.held_fingerprint() in (None, fingerprint):
             return
         if not overwrite:
             raise self.in_the_way()
@@ -150,7 +150,7 @@ class RunDirectory(TrainingDirectory):
         whole = bool(self.fit_facts()) and promised <= {*self.scores.scorers} and self.scores.has_thresholds()
         return TrainingDirectory.is_done(self, fingerprint) and whole
 
-    def held(self) -> str | None:
+    def held_fingerprint(self) -> str | None:
         """Fingerprint of the model that lies here, or of a training that was broken off; None where there is none.
 
         Scores may be made anew by the same model, so it is the model that counts, not DONE; a fusion has none.
@@ -158,7 +158,7 @@ class RunDirectory(TrainingDirectory):
         if self.fused_members():
             return self.done().get("fingerprint", "")
         have = self.fit_facts()
-        return fingerprint(have["settings"], have["data"]) if have else interrupted(self.path)
+        return fingerprint(have["settings"], have["data"]) if have else interrupted_fingerprint(self.path)
 
     def data_root(self) -> Path | None:
         """The folder of machines that it was trained from; None where the configuration does not tell."""
@@ -174,7 +174,7 @@ class RunDirectory(TrainingDirectory):
     def fit_facts(self) -> dict[str, Any]:
         """What the model in here was fitted with; {} where there is none."""
         path = self.model / "fit.json"
-        if (facts := read_json(path)) and (lacking := _FACTS - facts.keys()):
+        if (facts := read_json(path)) and (lacking := _FIT_FACTS - facts.keys()):
             raise AsdError(f"{path} is damaged (it has no {min(lacking)}); remove {self.model} and train again")
         return facts
 
@@ -283,7 +283,7 @@ def directories_with(kind: type[T], root: Path, file: str, name: str | None = No
     return sorted(found, key=lambda run: (run.path.parent, run.seed))
 
 
-def interrupted(folder: Path) -> str | None:
+def interrupted_fingerprint(folder: Path) -> str | None:
     """Fingerprint of the training that was stopped in a folder; None where there is none to resume."""
     path = folder / STATE
     if not path.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from asd.core.files import read_json
 from asd.core.runtime import log
@@ -94,7 +95,7 @@ def begun_runs(runs: Path, name: str) -> list[RunDirectory]:
     return [run for run in directories_with(RunDirectory, runs / name, "config.yaml") if run not in done]
 
 
-def same_seeds(runs: Sequence[RunDirectory]) -> None:
+def require_same_seeds(runs: Sequence[RunDirectory]) -> None:
     """Raises AsdError unless every machine was trained with the same seeds."""
     seeds: dict[str, list[int]] = {}
     for run in runs:
@@ -111,23 +112,33 @@ def warn_of_run(runs: Path, name: str) -> None:
     _warn_of_other_options(runs / name, complete)
 
 
+class _Made(NamedTuple):
+    """What was made of scores, and the file that tells of which."""
+
+    what: Path
+    file: Path  # its "scored" holds the hash of each folder of scores, by its path
+    root: Path  # where these paths begin
+    way: str  # how to make it anew
+
+
 def _warn_of_stale(runs: Path, name: str, complete: Sequence[RunDirectory]) -> None:
     """Names recordings that are others since they were scored, and what was made of scores that are others since."""
     place = runs / name
-    made = [(path, place, path, "`evaluate` writes it anew") for path in sorted(place.glob("evaluation*.json"))]
-    made += [(place / "report.html", place, path, "`report` writes it anew") for path in place.glob("report.json")]
+    made = [_Made(path, path, place, "`evaluate` writes it anew") for path in sorted(place.glob("evaluation*.json"))]
+    made += [_Made(place / "report.html", path, place, "`report` writes it anew") for path in place.glob("report.json")]
     pictures = sorted(place.rglob("explain/scored.json"))
-    made += [(path.parent, place, path, "`explain` writes them anew") for path in pictures]
-    made += [(run.path, runs, run.path / "DONE", "fuse anew with overwrite=true") for run in complete]
-    made += [(path, runs, path, "`leaderboard` writes it anew") for path in sorted(runs.glob("leaderboard*.json"))]
+    made += [_Made(path.parent, path, place, "`explain` writes them anew") for path in pictures]
+    made += [_Made(run.path, run.path / "DONE", runs, "fuse anew with overwrite=true") for run in complete]
+    board = runs / "leaderboard.json"
+    made += [_Made(board, board, runs, "`leaderboard` writes it anew")]
     for machine, run in {run.path.parent: run for run in complete}.items():  # all seeds have the same clips
         if changes := run.scores.changes():
             more = f" (and so have {len(changes) - 1} more)" if len(changes) > 1 else ""
             log.warning("%s since the scores of %s were made%s; `score` makes them anew", changes[0], machine, more)
-    for what, start, file, way in made:
+    for what, file, root, way in made:
         scored = read_json(file).get("scored", {})
-        if changed := [path for path, digest in scored.items() if ScoreFolder(start / path).digest() != digest]:
-            log.warning("%s is of earlier scores: those in %s are others since; %s", what, start / changed[0], way)
+        if changed := [path for path, digest in scored.items() if ScoreFolder(root / path).digest() != digest]:
+            log.warning("%s is of earlier scores: those in %s are others since; %s", what, root / changed[0], way)
 
 
 def _warn_of_other_options(place: Path, complete: Sequence[RunDirectory]) -> None:

@@ -150,8 +150,8 @@ class ScoreFolder:
             (self.path / "unscored.json").unlink(missing_ok=True)
 
     @property
-    def is_own(self) -> bool:
-        """Whether the clips are not the challenge's: no rule of a year holds, and some may have no label."""
+    def is_own_data(self) -> bool:
+        """Whether the clips are one's own, not the challenge's: no rule of a year holds, some may have no label."""
         data = self.data()
         return data is not None and data.layout != "challenge"
 
@@ -224,10 +224,12 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 def _check_rows(table: pd.DataFrame) -> None:
     """Raises ValueError for a row that no stage could have written; it names the recording."""
+    if table.empty:
+        return
     allowed = {"label": {"", *Label}, "domain": {"", *Domain}, "split": {*Split}, "decision": {0, 1}}
     wrong = {name: ~table[name].isin(values) for name, values in allowed.items()}
     wrong["score"] = ~np.isfinite(table["score"])
-    wrong["machine"] = table["machine"] != table["machine"].iloc[:1].item() if len(table) else table["score"].isna()
+    wrong["machine"] = table["machine"] != table["machine"].iloc[0]
     for name, rows in wrong.items():
         if rows.any():
             row = table[rows].iloc[0]

@@ -87,7 +87,7 @@ class Job:
         """Hash of everything the scores depend on."""
         return fingerprint(self.settings_hash, self.data_hash, self.config.decision.model_dump(), self.test_hash)
 
-    def is_own(self) -> bool:
+    def has_own_test_clips(self) -> bool:
         """Whether the test clips are the run's own: the same as before, or those where it was trained."""
         known = self.run.scores.data()
         if (known and known.fingerprint == self.test_hash) or self.run.is_done(self.fingerprint):
@@ -97,7 +97,7 @@ class Job:
 
     def score_folder(self) -> ScoreFolder:
         """Where the scores go: those of other recordings never replace those of the run's own test clips."""
-        if self.learn is not None or self.is_own():
+        if self.learn is not None or self.has_own_test_clips():
             return self.run.scores
         return self.run.other_scores(self.config.data_root, self.test_hash)
 
@@ -105,7 +105,7 @@ class Job:
         """Whether the place holds a model, or half a training, of another configuration or other clips."""
         if self.learn is None and not self.run.fit_facts():
             return False  # nothing is learnt, and nothing is there to be used
-        return self.run.held() not in (None, self.model_fingerprint)
+        return self.run.held_fingerprint() not in (None, self.model_fingerprint)
 
     def check_place(self) -> None:
         """Refuses to replace a model of another configuration, or the run's own test clips by those of a copy."""
@@ -117,7 +117,7 @@ class Job:
             run.check_code(self.code_hash)
         if self.is_foreign():
             raise run.in_the_way()
-        if self.learn is None or self.test is None or self.is_own():
+        if self.learn is None or self.test is None or self.has_own_test_clips():
             return
         if (root := run.data_root()) and (own := root / run.machine).is_dir():
             raise AsdError(

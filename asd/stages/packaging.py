@@ -111,7 +111,7 @@ def _packaged(config: Submit, out: Path) -> Package:
     submission.check_label(config.label)
     name = config.name
     every = find_runs(config.runs, name, config.seed)
-    if own := [run for run in every if run.scores.is_own]:
+    if own := [run for run in every if run.scores.is_own_data]:
         raise AsdError(
             f"{own[0].path} holds scores of recordings that are not the challenge's, and a package holds those of its "
             f"evaluation set; score that with data=, or give another name="

@@ -101,7 +101,7 @@ def report(config: Report) -> WrittenReport:
         publish_files(path.with_suffix(".json"))
     publish_files(path)
     for run in runs.values():
-        with tracking(run.config().get("track", "none"), Tracked.of(run.path, run.held() or "")) as board:
+        with tracking(run.config().get("track", "none"), Tracked.of(run.path, run.held_fingerprint() or "")) as board:
             if board:
                 board.artifact(path)
     return WrittenReport(path, len(text.encode()), held)

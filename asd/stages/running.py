@@ -32,9 +32,10 @@ def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     dataset = dataset_of(config)
     warn_of_other_years(config, dataset)
     if config.executor == "here" and not config.keep_going:
-        runs, failed = [run for run, _ in do(list(prepare(config, dataset, learn=learn)), again=again)], ""
+        jobs = list(prepare(config, dataset, learn=learn))
+        runs, failed = [run for run, _ in _do_jobs(jobs, again=again)], ""
     else:
-        runs, failed = _done_apart(config, dataset, learn=learn, again=again, command=command)
+        runs, failed = _do_in_shares(config, dataset, learn=learn, again=again, command=command)
     warn_of_run(config.runs, config.run_name)
     if failed:
         raise AsdError(failed)
@@ -43,12 +44,13 @@ def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
 
 def warn_of_other_years(config: Run, dataset: Dataset) -> None:
     """Warns where the folder holds machines of other years and none of the given one; unknown ones do not count."""
-    if not dataset.is_strict:
+    published: dict[str, list[int]] = {}  # machine -> the years that have it
+    for machine in dataset.machines():
+        if years := [year for year in YEARS if machine in {*get_year(year).dev, *get_year(year).eval}]:
+            published[machine] = years
+    if not dataset.is_strict or not published or any(config.year in years for years in published.values()):
         return
-    published = {machine: found for machine in dataset.machines() if (found := _years_with(dataset, machine))}
-    if not published or any(config.year in found for found in published.values()):
-        return
-    machine = min(published, key=lambda name: len(published[name]))  # the one that tells most
+    machine = min(published, key=lambda name: len(published[name]))  # the one of fewest years tells most
     *others, last = map(str, published[machine])
     either = f"{', '.join(others)} or {last}" if others else last
     what = f"{config.data_root} holds no machine of {config.year}, but {machine} of {either}"
@@ -57,20 +59,7 @@ def warn_of_other_years(config: Run, dataset: Dataset) -> None:
     log.warning(f"{what}: if these are recordings of the challenge, say year={either}")
 
 
-def _years_with(dataset: Dataset, machine: str) -> list[int]:
-    """The years in which a machine was published with the sections that it has here, as far as its names tell them."""
-    sections: set[str] = set()
-    with suppress(AsdError):  # recordings are named when they are read
-        sections = {clip.section for clip in dataset.clips(machine, Split.TRAIN)}
-    sets = {year: (get_year(year).dev, get_year(year).eval) for year in YEARS}
-    return [
-        year
-        for year, (dev, evaluation) in sets.items()
-        if machine in {**dev, **evaluation} and sections <= {*dev.get(machine, ()), *evaluation.get(machine, ())}
-    ]
-
-
-def do(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[RunDirectory, Unscored]]:
+def _do_jobs(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[RunDirectory, Unscored]]:
     """Does jobs one after another; a patient command waits where another one is at work, instead of refusing."""
     for job in todo:
         if not again:
@@ -143,7 +132,7 @@ class Share(NamedTuple):
         return self.machine if self.seeds == self.options["seeds"] else f"{self.machine} seed {self.seeds[0]}"
 
 
-def _done_apart(
+def _do_in_shares(
     config: Run, dataset: Dataset, *, learn: bool, again: bool, command: str
 ) -> tuple[list[RunDirectory], str]:
     """The runs of all jobs that could be done, each machine by itself, and what failed."""
@@ -152,8 +141,9 @@ def _done_apart(
         pick_device(config.device)
         for machine in machines:
             dataset.require(machine)
-        for machine in machines if learn else ():
-            _begin(config, dataset, machine)
+        if learn:
+            for machine in machines:
+                _begin(config, dataset, machine)
     parts = [config.seeds] if is_here else [[seed] for seed in config.seeds]  # here a machine is read once
     shares = [Share(options, name, part, learn, again, not is_here, command) for name in machines for part in parts]
     done: dict[int, list[tuple[RunDirectory, Unscored]]] = {}
@@ -191,4 +181,4 @@ def do_share(share: Share) -> list[tuple[RunDirectory, Unscored]]:
     config = stored_run(share.options)
     list_names(config.data_root, share.command)
     jobs = prepare(config, dataset_of(config), learn=share.learn, machines=[share.machine], seeds=share.seeds)
-    return do(list(jobs), again=share.again, patient=share.patient)
+    return _do_jobs(list(jobs), again=share.again, patient=share.patient)

@@ -147,10 +147,8 @@ def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     """Where the fused scores are."""
     folders = {run: run.scores for run in runs}
     places = [f"  {folder.path}" for folder in folders.values()]
-    years = years_of(runs[0]) or [LATEST_YEAR]
-    of_several = [f"year={years[-1]}"] if len(years) > 1 else []  # then evaluate asks whose rule holds
-    advice = _evaluate(config.name, config, years[-1], folders, *of_several)
-    if not advice and any(folder.is_own for folder in folders.values()):
+    advice = _evaluate(config.name, config, year_of(runs[0]) or LATEST_YEAR, folders)
+    if not advice and any(folder.is_own_data for folder in folders.values()):
         advice = f"next: python -m asd report {run_options(config.name, config.runs)}"
     return "\n".join([f"fused {', '.join(config.members)}:", *places, advice or _unlabelled(folders)])
 
@@ -212,7 +210,7 @@ def _after_scores(config: Run, folders: Folders, *more: str) -> str:
     if advice := _evaluate(config.run_name, config, config.year, folders, *more):
         return advice
     scored = [folder for folder in folders.values() if folder.scorers]
-    if any(folder.is_own for folder in scored):
+    if any(folder.is_own_data for folder in scored):
         of_machine = {run.machine: folder for run, folder in reversed([*folders.items()]) if folder.scorers}
         scorer = next(iter(folders)).default_scorer()
         return f"{_false_alarms([*of_machine.values()], scorer)}next: {_predict(config)}"
@@ -253,7 +251,7 @@ def _labels(folders: Folders) -> dict[str, set[str]]:
 
 def _least_alike(config: Run, runs: Sequence[RunDirectory]) -> str:
     """Which recordings of one's own score highest by the others that were learnt from."""
-    own = {run.machine: run for run in reversed(runs) if config.normal or run.scores.is_own}
+    own = {run.machine: run for run in reversed(runs) if config.normal or run.scores.is_own_data}
     why = "listen to them, as a fault that was learnt hides faults like it\n"
     if len(own) > _NAMED:
         return f"model/training_scores.csv in each tells which recordings are least like the others: {why}"
