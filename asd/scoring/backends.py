@@ -261,9 +261,10 @@ class PerSectionScorer:
         self, queries: FloatArray, sections: Sections, score: Callable[[Backend, FloatArray], FloatArray]
     ) -> FloatArray:
         """By the section's own part; of a section never trained on, by the part that gives the lowest score."""
+        of_others = [ALL] if ALL in self.parts else [*self.parts]
 
         def of_section(name: int, own: Any) -> FloatArray:
-            names = [name] if name in self.parts else [ALL] if ALL in self.parts else self.parts
+            names = [name] if name in self.parts else of_others
             return np.min([score(self.parts[one], queries[own]) for one in names], axis=0)
 
         return _by_section(sections, of_section)

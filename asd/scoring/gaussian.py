@@ -1,4 +1,4 @@
-"""How normal vectors scatter, and the Gaussian back ends: how far is a vector from normal in units of that.
+"""How normal vectors scatter, whitening by it, and the Mahalanobis distance in units of it.
 
 Source of the shrinkage: Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
 matrices", 2004, in the form of `sklearn.covariance.ledoit_wolf`, which the tests compare with.
@@ -82,9 +82,9 @@ class Whitening:
     Where clips are fewer than dimensions they span a few axes, and at right angles to these S is the sphere
     alone, so that no (dims, dims) matrix is ever formed.
 
-    With a covariance F of what faults add, |w|² = x^T (S^-1 - (S + F)^-1) x: twice the logarithm of how much likelier x
-    is with a fault than without, but for a constant. On the axes that make S a sphere and F diagonal, f, each counts by
-    the share f / (1 + f) of its variance that a fault would have. What no fault does counts little, however rare it is.
+    With a covariance F of what faults add, |w|² = x^T (S^-1 - (S + F)^-1) x: up to a constant, twice the logarithm of
+    how much likelier x is with a fault than without. On axes that make S a sphere and F diagonal, with entries f, each
+    axis counts by f / (1 + f): by the share of a faulty clip's variance that is the fault's.
 
     Attributes:
         scale: (dims,) spread of each dimension.
@@ -120,33 +120,17 @@ class Whitening:
         Raises:
             AsdError: the clips do not differ at all.
         """
-        residuals = groups.residuals / (scale := groups.spread)
+        scale = groups.spread
+        residuals = groups.residuals / scale
         intensity = min(1.0, shrinkage * ledoit_wolf_intensity(residuals))
-        freedom, dims = max(len(residuals) - len(groups.means), 1), len(scale)
-        residuals = residuals / np.sqrt(freedom)
+        freedom = max(len(residuals) - len(groups.means), 1)
+        within = residuals / np.sqrt(freedom)
         apart = (groups.means - np.average(groups.means, axis=0, weights=groups.sizes)) / scale
         apart *= np.sqrt(between * groups.sizes / freedom)[:, None]
-        if faults is not None:
-            covariance = residuals.T @ residuals
-            sphere = np.trace(covariance) / dims * np.eye(dims)
-            normal = (1 - intensity) * (covariance + apart.T @ apart) + max(intensity, _LEAST_VARIANCE) * sphere
-            for directions in nuisances:
-                steps = directions / scale
-                normal += steps.T @ steps * (_NUISANCE_VARIANCE * dims / np.square(steps).sum())
-            ratios, axes = scipy.linalg.eigh(faults, normal, overwrite_b=True, check_finite=False)
-            ratios = np.maximum(ratios, 0.0)
-            return cls(scale, np.ascontiguousarray(axes), np.sqrt(ratios / (1 + ratios)), np.zeros(()))
-        residuals = np.concatenate([residuals, apart]) if between else residuals
-        if dims <= len(residuals):
-            squares, axes = np.linalg.eigh(residuals.T @ residuals)
-        else:
-            squares, mixtures = np.linalg.eigh(residuals @ residuals.T)
-            held = squares > 1e-12 * squares[-1]
-            squares, axes = squares[held], residuals.T @ (mixtures[:, held] / np.sqrt(squares[held]))
-        sphere = (squares.sum() - np.square(apart).sum()) / dims
-        variances = (1 - intensity) * np.append(squares, 0.0) + intensity * sphere
-        gains = 1 / np.sqrt(np.maximum(variances, _LEAST_VARIANCE * sphere))
-        return cls(scale, axes, gains[:-1], gains[-1:].reshape(()))
+        if faults is None:
+            return cls(scale, *_axes_of_scatter(within, apart if between else apart[:0], intensity))
+        moves = [directions / scale for directions in nuisances]
+        return cls(scale, *_axes_of_faults(faults, within, apart, intensity, moves))
 
     def __call__(self, vectors: FloatArray) -> FloatArray:
         """Whitened vectors, (n, dims) -> (n, dims)."""
@@ -165,6 +149,42 @@ class Whitening:
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Its arrays by name, the arguments that make it again."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def _axes_of_scatter(
+    within: FloatArray, apart: FloatArray, intensity: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Axes, gains and rest of a `Whitening` without faults.
+
+    Args:
+        within, apart: (n, dims), whose squared sums are the covariance within groups and that of their means.
+        intensity: of the shrinkage towards a sphere with the variance within groups.
+    """
+    rows, dims = np.concatenate([within, apart]) if len(apart) else within, within.shape[1]
+    if dims <= len(rows):
+        squares, axes = np.linalg.eigh(rows.T @ rows)
+    else:
+        squares, mixtures = np.linalg.eigh(rows @ rows.T)
+        held = squares > 1e-12 * squares[-1]
+        squares, axes = squares[held], rows.T @ (mixtures[:, held] / np.sqrt(squares[held]))
+    sphere = (squares.sum() - np.square(apart).sum()) / dims
+    variances = (1 - intensity) * np.append(squares, 0.0) + intensity * sphere
+    gains = 1 / np.sqrt(np.maximum(variances, _LEAST_VARIANCE * sphere))
+    return axes, gains[:-1], gains[-1:].reshape(())
+
+
+def _axes_of_faults(
+    faults: FloatArray, within: FloatArray, apart: FloatArray, intensity: float, nuisances: Sequence[FloatArray]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Axes, gains and rest of a `Whitening` by the covariance of faults; within, apart, intensity as above."""
+    covariance, dims = within.T @ within, within.shape[1]
+    sphere = np.trace(covariance) / dims * np.eye(dims)
+    normal = (1 - intensity) * (covariance + apart.T @ apart) + max(intensity, _LEAST_VARIANCE) * sphere
+    for moves in nuisances:
+        normal += moves.T @ moves * (_NUISANCE_VARIANCE * dims / np.square(moves).sum())
+    ratios, axes = scipy.linalg.eigh(faults, normal, overwrite_b=True, check_finite=False)
+    ratios = np.maximum(ratios, 0.0)
+    return np.ascontiguousarray(axes), np.sqrt(ratios / (1 + ratios)), np.zeros(())
 
 
 def spread_of(vectors: FloatArray, n_means: int = 0) -> FloatArray:

@@ -1,7 +1,7 @@
 """k-NN back ends by the distance to the nearest training clip: plain, or relative to how dense normal clips lie there.
 
-A hundred source clips for each target clip: the nearest reference of a normal target clip is farther away, and one
-threshold cannot serve both.
+Plain distances do not suit both domains: with a hundred source clips for each target clip, the nearest reference of a
+normal target clip is farther away than that of a normal source clip, and one threshold cannot serve both.
 
 Args:
     bank: of rows to search.
@@ -20,11 +20,11 @@ import numpy as np
 
 from asd.scoring.backends import Backend
 from asd.scoring.gaussian import Groups, Whitening
-from asd.scoring.neighbours import IndexName, NeighbourBank
+from asd.scoring.neighbours import IndexName, NeighbourBank, Neighbours
 from asd.scoring.references import FloatArray, IntArray, Metric, References
 from asd.types import AsdError
 
-_NEAREST = math.log(0.1)  # closer than a tenth of what is usual is as close as that: a copy is no record
+_LOG_LEAST = math.log(0.1)  # distances below a tenth of the usual one count as that: a near copy decides no more
 CONSTANT = 1e-9  # values that vary by less than this, relative to their mean, differ by rounding only
 
 
@@ -92,9 +92,9 @@ class RelativeNearest(NeighbourBackend):
     counts, and o the offset of y's condition: how much higher its n clips score by the others than all clips do,
     times n / (n + `offset_clips`).
 
-    References that are copies of each other count once, and a copy is left out with the clip itself. No
-    score, and no density, is taken for less than a tenth of the usual one, so that near copies attract
-    without being a record that no other clip can reach; nor is one for an offset, or for more than tenfold.
+    References that are copies of each other count once, and a copy is left out with the clip itself. Scores
+    and densities below a tenth of the usual one count as that tenth: near copies attract queries, but not
+    without bound. The scores behind an offset also count as ten times the usual one at most.
 
     Sources: local density, Wilkinghoff et al., "Keeping the Balance: Anomaly Score Calculation for Domain
     Generalization", ICASSP 2025; variance minimisation in log space, arXiv 2603.04605.
@@ -147,8 +147,8 @@ class RelativeNearest(NeighbourBackend):
         self.log_scales = self._log_densities(distinct.conditions)
         others = self._others(self._weighted())
         usual = np.median(others)
-        self.least = np.asarray(usual + _NEAREST)
-        bounded = np.clip(others, self.least, usual - _NEAREST)
+        self.least = np.asarray(usual + _LOG_LEAST)
+        bounded = np.clip(others, self.least, usual - _LOG_LEAST)
         self.log_scales = self.log_scales + self._offsets(bounded, distinct.conditions)
 
     def _prepare(self) -> None:
@@ -197,7 +197,7 @@ class RelativeNearest(NeighbourBackend):
         return self._logarithms(nearest.distances[:, 0])
 
     def _log_densities(self, conditions: IntArray) -> FloatArray:
-        """a log b of each point, whose conditions are given."""
+        """a log b of each point, (points,); conditions (points,)."""
         n = len(self.points)
         if self.density == 0.0:
             return np.zeros(n)
@@ -208,15 +208,9 @@ class RelativeNearest(NeighbourBackend):
             _, own, sizes = np.unique(conditions, return_inverse=True, return_counts=True)
             most = np.clip(sizes[own] - 1, 1, most)
         spacing = _means_of_first(near.distances, most)
-        spacing = np.maximum(spacing, math.exp(_NEAREST) * np.median(spacing))
-        if self.density is not None:
-            return self.density * np.log(spacing)
-        # b of the nearest other, without the point itself
-        other = near.rows[:, 0]
-        kept = np.argsort(near.rows[other] == np.arange(n)[:, None], axis=1, kind="stable")
-        b = np.log(_means_of_first(np.take_along_axis(near.distances[other], kept, 1), most[other]))
-        d = np.log(near.distances[:, 0])
-        return _slope(b, d) * np.log(spacing)
+        spacing = np.maximum(spacing, math.exp(_LOG_LEAST) * np.median(spacing))
+        density = _fitted_density(near, most) if self.density is None else self.density
+        return density * np.log(spacing)
 
     def _offsets(self, others: FloatArray, conditions: IntArray) -> FloatArray:
         """How much higher the condition of each point scores than all do, drawn to 0 where it has few."""
@@ -229,6 +223,19 @@ class RelativeNearest(NeighbourBackend):
                 share = self.offset * own.sum() / (own.sum() + self.offset_clips)
                 offsets[own] = share * (others[own].mean() - others.mean())
         return offsets
+
+
+def _fitted_density(near: Neighbours, counts: IntArray) -> float:
+    """The exponent a that makes log d - a log b vary least, b that of a point's nearest other, without the point.
+
+    Args:
+        near: other points near each point, (points, k).
+        counts: (points,) how many of them define its density.
+    """
+    other, points = near.rows[:, 0], np.arange(len(near.rows))
+    kept = np.argsort(near.rows[other] == points[:, None], axis=1, kind="stable")  # the point itself goes last
+    b = _means_of_first(np.take_along_axis(near.distances[other], kept, 1), counts[other])
+    return _slope(np.log(b), np.log(near.distances[:, 0]))
 
 
 def _means_of_first(values: FloatArray, counts: IntArray) -> FloatArray:

@@ -36,7 +36,7 @@ MOST_CANDIDATES = 2048  # of a query; faiss gives no more on a GPU
 
 # candidates beyond k; measuring again repairs their order
 _SPARE = {"flat": 1, "ivf": 64, "ivfpq": 256, "weighted lists": 256}
-_LEAST_RADIUS = 1e-50  # a smaller bank is not blown up: values near the largest allowed would overflow
+_LEAST_RADIUS = 1e-50  # a bank of a smaller radius is not scaled: values near the largest allowed would overflow
 _FAR = 1e15  # queries farther out, in radii of the bank, are searched from there: float32 must not overflow
 _ROWS_PER_LIST = 64  # that lists are learnt from: k-means needs about 40
 _LANES = 16  # half-precision vectors whose length is no multiple of this are compared ten times slower
@@ -83,8 +83,10 @@ class NeighbourBank:
         if not len(self.vectors):
             raise AsdError("a neighbour bank needs at least one vector, got none; check the training clips")
         self.metric = metric
-        by_size = "flat" if len(self) <= FLAT_LIMIT else "ivf" if len(self) <= LISTS_LIMIT else "ivfpq"
-        self.index = by_size if index == "auto" else index
+        self.index: IndexName = index
+        if index == "auto":
+            by_list: IndexName = "ivf" if len(self) <= LISTS_LIMIT else "ivfpq"
+            self.index = "flat" if len(self) <= FLAT_LIMIT else by_list
         if self.index == "ivfpq" and len(self) < LEAST_CODED:
             raise AsdError(f"index=ivfpq takes {LEAST_CODED:,} vectors or more, not {len(self):,}; use index=flat")
         if weights is not None and (np.shape(weights) != (len(self),) or not (np.asarray(weights) > 0).all()):
@@ -120,14 +122,15 @@ class NeighbourBank:
                 f"the vectors have {queries.shape[1]} dimensions but those of the bank {self.vectors.shape[1]}; "
                 "use the encoder that made the bank"
             )
-        left = len(self) - (exclude is not None)
+        n_excluded = 0 if exclude is None else 1
+        left = len(self) - n_excluded
         if not 1 <= k <= left:
             raise AsdError(
                 f"neighbours={k} were asked for, but a clip has {left} others to compare with; "
                 f"ask for 1 to {left}, or give more training clips"
             )
         spare = _SPARE["weighted lists" if self._squares is not None and self.index != "flat" else self.index]
-        count = min(len(self), k + (exclude is not None) + spare)
+        count = min(len(self), k + n_excluded + spare)
         squared, rows = np.empty((len(queries), k)), np.empty((len(queries), k), np.int64)
         for part in blocks(len(queries), queries.shape[1]):
             points, gone = to_euclidean(queries[part], self.metric), None if exclude is None else exclude[part]
@@ -137,13 +140,12 @@ class NeighbourBank:
     def _nearest(
         self, points: FloatArray, k: int, exclude: IntArray | None, count: int, everywhere: bool
     ) -> tuple[FloatArray, IntArray]:
-        """Squared distances and rows, (q, k): more candidates are looked at where float32 leaves a doubt.
+        """Squared distances (q, k) of the nearest rows of points (q, dims), and these rows (q, k).
 
         Args:
-            points: (q, dims).
-            k: rows per point.
             exclude: (q,) a row that is none of them for each point.
-            count: candidates of each point, more than `k` if the bank has so many.
+            count: candidates of each point, more than `k` if the bank has so many; where float32 leaves a doubt which
+                of them are nearest, the points are searched again with more.
             everywhere: look into all lists.
         """
         frame, norms = self._framed(points)
@@ -187,10 +189,8 @@ class NeighbourBank:
         """Squared distances of candidates as faiss sees them, (q, count), ascending, and rows; -1: none found.
 
         Args:
-            frame: (q, dims) points in the frame of the bank.
-            norms: (q,) how far they lie from its centre.
-            count: candidates of each point.
-            everywhere: look into all lists.
+            frame, norms: points (q, dims) in the frame of the bank, and how far they lie from its centre, (q,).
+            count, everywhere: as in `_nearest`.
         """
         import torch
 
@@ -248,7 +248,7 @@ class NeighbourBank:
             # "np" leaves out polysemous codes, which nothing here asks for and which take a minute to learn
             codes = "SQfp16" if self.index == "ivf" else f"PQ{dims // _DIMS_PER_CODE}np"
             index = faiss.index_factory(dims, f"IVF{lists},{codes}")
-            index.cp.min_points_per_centroid = 1  # a small bank in lists is odd, not wrong
+            index.cp.min_points_per_centroid = 1  # a small bank in lists is allowed: faiss is not to warn of it
             index.nprobe = min(_PROBED_LISTS, lists)
         if self._device.startswith("cuda") and self.index != "ivfpq" and (resources := _gpu_resources()):
             return faiss.index_cpu_to_gpu(resources, int(self._device.partition(":")[2] or 0), index)

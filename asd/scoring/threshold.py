@@ -2,9 +2,9 @@
 
 A threshold moves precision, recall and F1 only; AUC, pAUC and the official score never see it.
 
-The gamma distribution and its quantiles are to the digit what `scipy.stats.gamma` gives, in less time. The likelihood
-is climbed by the simplex of Nelder and Mead from a start by moments, as the official baseline has it done by scipy. It
-often ends before the highest point, so another way up would give other thresholds.
+The gamma distribution and its quantiles are to the digit what `scipy.stats.gamma` gives, in less time. Its likelihood
+is maximised as scipy does it for the official baseline: by the simplex of Nelder and Mead, from a start by moments. The
+search often ends before the maximum, so another optimiser would give other thresholds.
 """
 
 from __future__ import annotations
