@@ -108,7 +108,7 @@ def test_without_target_clips_a_tilt_of_the_spectrum_is_normal(tmp_path: Path) -
     detector = Embedding(run_context(tmp_path), EmbeddingSettings(faults=FaultRecipe(**QUICK)))
     detector.fit(recordings(data))
     train, test = (detector.encoder.embed(recordings(data, "fan", split))[-1] for split in (Split.TRAIN, Split.TEST))
-    levels = detector.encoder.module.spread[list(detector.encoder.own["level_256"])].double().numpy()
+    levels = detector.encoder.module.spread[list(detector.encoder.dims["level_256"])].double().numpy()
     tilt = np.linspace(-1.0, 1.0, 64) / levels
     scores = {}
     for name, tilts in (("with", tilt), ("without", None)):
@@ -233,7 +233,7 @@ def test_windows_overlap_as_those_of_the_training_clips_did(root: Path, tmp_path
         save_tensors(tmp_path / "weights.safetensors", encoder.module.state_dict())
         again.load(tmp_path / "weights.safetensors")
         (flux,) = ClipStatistics(["flux_64"], overlap=overlap)(torch.from_numpy(test.waveform(0))[None]).values()
-        own = again.own["flux_64"]
+        own = again.dims["flux_64"]
         found = again._vectors(test.subset([0]))[0, own.start : own.stop]
         torch.testing.assert_close(found, flux[0].float(), atol=1e-4, rtol=1e-4)
 

@@ -78,7 +78,7 @@ class Detector(ABC):
     """
 
     settings_type: ClassVar[type[DetectorSettings]] = DetectorSettings
-    version: int = 1  # raised by whoever changes what is fitted or stored; models before are refused
+    version: int = 1  # raised with every change of what is fitted, scored or stored: models of others are refused
     scorers: tuple[str, ...] = ()  # the first is the default
 
     def __init__(self, context: RunContext, settings: DetectorSettings | None = None) -> None:

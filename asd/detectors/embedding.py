@@ -41,10 +41,6 @@ class Embedding(Detector):
     """
 
     settings_type = EmbeddingSettings
-    # 2: fault_mlp sees what faults move most, and keeps first layers and spectra as parts;
-    # 3: its longer windows overlap eightfold; 4: how conditions differ counts as normal scatter; 5: so does a tilt of
-    # the spectrum where few clips show how domains differ; 6: density by more neighbours;
-    # 7: near copies bound what a condition is offset by
     version = 7
 
     def __init__(self, context: RunContext, settings: EmbeddingSettings | None = None) -> None:
@@ -66,11 +62,17 @@ class Embedding(Detector):
         """Embeds clips with the encoder as it is, and fits the back ends to them."""
         learn = self.context.all_normals(recordings)
         references = [references_of(learn.clips, part) for part in self.encoder.embed(learn)]
-        n = len(references)
-        wanted = [(name, part) for name in self.scorers for part in range(n)]
-        found = on_threads(lambda one: self._scorer(*one).fit(references[one[1]]), wanted)
-        self.fitted = {name: found[k * n : (k + 1) * n] for k, name in enumerate(self.scorers)}
-        self.settings.warn_of_few(found[0].n_least)
+
+        def fitted(name_and_part: tuple[str, int]) -> PerSectionScorer:
+            name, part = name_and_part
+            return self._scorer(name, part).fit(references[part])
+
+        wanted = [(name, part) for name in self.scorers for part in range(len(references))]
+        every = on_threads(fitted, wanted)
+        self.fitted = {name: [] for name in self.scorers}
+        for (name, _), scorer in zip(wanted, every, strict=True):
+            self.fitted[name].append(scorer)
+        self.settings.warn_of_few(every[0].n_least)
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores by each back end."""
@@ -79,8 +81,8 @@ class Embedding(Detector):
             return {name: of_part.score(parts[0], sections) for name, (of_part,) in fitted.items()}
 
         def z(scorers: list[PerSectionScorer]) -> FloatArray:
-            each = [*zip(scorers, parts, strict=True)]
-            return np.mean(on_threads(lambda pair: pair[0].z(pair[1], sections), each), axis=0)
+            numbers = range(len(parts))
+            return np.mean(on_threads(lambda part: scorers[part].z(parts[part], sections), numbers), axis=0)
 
         return {name: z(scorers) for name, scorers in fitted.items()}
 
@@ -102,8 +104,8 @@ class Embedding(Detector):
         """Writes weights.safetensors (encoder) and bank.safetensors (fitted back ends)."""
         arrays: dict[str, Any] = {}
         for name, scorers in self._scorers().items():
-            for k, scorer in enumerate(scorers):
-                arrays |= nested(f"{name}.{k}", scorer.state())
+            for part, scorer in enumerate(scorers):
+                arrays |= nested(f"{name}.{part}", scorer.state())
         module = self.encoder.module
         save_tensors(directory / "weights.safetensors", module.state_dict(), {"detector": "embedding"})
         bank = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
@@ -124,7 +126,7 @@ class Embedding(Detector):
         numbers = range(int(facts["parts"]))
         try:
             self.fitted = {
-                name: [self._scorer(name, k).restore(part_of(f"{name}.{k}", arrays)) for k in numbers]
+                name: [self._scorer(name, part).restore(part_of(f"{name}.{part}", arrays)) for part in numbers]
                 for name in self.scorers
             }
         except AsdError as error:
@@ -144,5 +146,5 @@ class Embedding(Detector):
         return self.fitted
 
     def _scorer(self, name: str, part: int) -> PerSectionScorer:
-        own = self.encoder.backend_options(part) if name == "knn_relative" else {}
-        return PerSectionScorer(backend_named(name, **{**own, **self.search[name]}))
+        options = self.encoder.backend_options(part) if name == "knn_relative" else {}
+        return PerSectionScorer(backend_named(name, **{**options, **self.search[name]}))

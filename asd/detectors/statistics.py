@@ -56,10 +56,6 @@ class Statistics(Detector):
     """
 
     settings_type = StatisticsSettings
-    # 2: relative neighbours, local bands, correlations of steps; 3: whitening knows how faults move bands;
-    # 4: longer windows overlap eightfold; 5: how conditions differ counts as normal scatter; 6: so does a tilt of the
-    # spectrum where few clips show how domains differ, 7: and a small change of speed; 8: density by more neighbours;
-    # 9: near copies bound what a condition is offset by; 10: flux, modulation and variation weigh less
     version = 10
 
     def __init__(self, context: RunContext, settings: StatisticsSettings | None = None) -> None:
@@ -86,7 +82,8 @@ class Statistics(Detector):
         if noise_only:
             self.nuisances = {view: nuisance_directions(noise) for view, noise in self._views(noise_only).items()}
         vectors = self.vectors(learn)
-        references = references_of(learn.clips, vectors[self.views[0]])  # of the first view, for what is known of clips
+        # conditions and sections of the clips; each band puts its own vectors in place of those of the first view
+        references = references_of(learn.clips, vectors[self.views[0]])
         self.spreads = {view: Groups.of(references.replace(vectors[view]), "condition").spread for view in self.views}
         scaled = self._scaled(vectors)
         self.choice = Choice(self.settings.backend, self.weights)
@@ -103,12 +100,16 @@ class Statistics(Detector):
     def score(self, recordings: Recordings) -> Scores:
         """Scores per group and fused."""
         scaled, sections = self._scaled(self.vectors(recordings)), sections_of(recordings.clips)
-        return self._fused(self.fitted, lambda band, own: own.z(columns_of(band, scaled), sections), len(recordings))
+
+        def z_of(band: Band, scorer: PerSectionScorer) -> FloatArray:
+            return scorer.z(columns_of(band, scaled), sections)
+
+        return self._fused(self.fitted, z_of, len(recordings))
 
     def score_training(self, recordings: Recordings) -> Scores:
         """Scores of the training clips, each by models that have seen neither it nor its neighbours in time."""
-        n = len(recordings)
-        return self._fused(self.fitted, lambda _, own: own.z_training()[:n])
+        n = len(recordings)  # what else was learnt from comes behind them
+        return self._fused(self.fitted, lambda _, scorer: scorer.z_training()[:n])
 
     def embed(self, recordings: Recordings) -> FloatArray:
         """All views side by side, each in units of its spread and with the same weight."""
@@ -189,10 +190,11 @@ class Statistics(Detector):
 
     def _scorer(self, band: Band, name: str) -> PerSectionScorer:
         """A back end of a name for a band, not fitted yet."""
-        (part, number), own = band, self.search.get(name, {})
+        part, number = band
+        options = self.search.get(name, {})
         if name == "knn_relative":
-            own = {**relative_options(part, self.spreads, number), **own}
-        return PerSectionScorer(backend_named(name, **own))
+            options = {**relative_options(part, self.spreads, number), **options}
+        return PerSectionScorer(backend_named(name, **options))
 
     def _fitted(self, name: str, scaled: Vectors, references: References) -> dict[Band, PerSectionScorer]:
         """The back ends of a name, fitted to all bands."""
@@ -204,25 +206,22 @@ class Statistics(Detector):
 
     def _choose(self, learn: Recordings, scaled: Vectors, references: References) -> None:
         """Plants a fault in a copy of every training clip, and keeps what finds them, see `choice`."""
-        own = self.settings.backend
         if len(learn) < LEAST_CLIPS:
             self.choice = replace(self.choice, why=f"{len(learn)} training clips are too few to choose by")
             return
         generator = torch.Generator().manual_seed(self.context.seed)
         kinds, rate_hz = draw_kinds(len(learn), 1, generator)[0], self.context.sample_rate_hz
         copies = self.vectors(learn, lambda rows, sound: with_faults(sound, kinds[rows], rate_hz, generator))
-        faulty, fitted = self._scaled(copies), {own: self.fitted}
-        if own != _ALTERNATIVE:
+        faulty, fitted = self._scaled(copies), {self.settings.backend: self.fitted}
+        if _ALTERNATIVE not in fitted:
             fitted[_ALTERNATIVE] = self._fitted(_ALTERNATIVE, scaled, references)
-        self.choice = choose(
-            self.weights,
-            {name: self._fused(bands, lambda _, own: own.z_training()) for name, bands in fitted.items()},
-            {
-                name: self._fused(bands, lambda band, own: own.held_out(columns_of(band, faulty)))
-                for name, bands in fitted.items()
-            },
-            "ensemble",
-        )
+
+        def z_of_faulty(band: Band, scorer: PerSectionScorer) -> FloatArray:
+            return scorer.held_out(columns_of(band, faulty))
+
+        of_normal = {name: self._fused(bands, lambda _, scorer: scorer.z_training()) for name, bands in fitted.items()}
+        of_faulty = {name: self._fused(bands, z_of_faulty) for name, bands in fitted.items()}
+        self.choice = choose(self.weights, of_normal, of_faulty, "ensemble")
         self.fitted = fitted[self.choice.backend]
 
     def _fused(
@@ -233,11 +232,13 @@ class Statistics(Detector):
     ) -> Scores:
         """z scores of all bands to those of the groups and of all; of the bands of a part the highest counts."""
         most = None if n_clips >= _CLIPS_OF_A_THREAD else 1
-        z = dict(zip(fitted, on_threads(lambda one: z_of(*one), [*fitted.items()], most=most), strict=True))
-        scores = {
-            name: np.mean([np.max([z[p, k] for k in range(p.n_bands)], axis=0) for p in group.parts], axis=0)
-            for name, group in self.groups.items()
-        }
+        every = on_threads(lambda fitted_band: z_of(*fitted_band), [*fitted.items()], most=most)
+        z = dict(zip(fitted, every, strict=True))
+
+        def highest(part: Part) -> FloatArray:
+            return np.asarray(np.max([z[part, number] for number in range(part.n_bands)], axis=0))
+
+        scores = {name: np.mean([highest(part) for part in group.parts], axis=0) for name, group in self.groups.items()}
         weights = [self.choice.weights[name] for name in scores]
         return {"ensemble": np.average(list(scores.values()), axis=0, weights=weights), **scores}
 

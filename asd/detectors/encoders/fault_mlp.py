@@ -156,16 +156,18 @@ class FaultMlp(ClipEncoder):
     def __init__(self, context: RunContext, recipe: FaultRecipe) -> None:
         self.context, self.recipe = context, recipe
         self.statistics = ClipStatistics(VIEWS, context.sample_rate_hz).to(context.device)
-        tenth = torch.zeros(1, context.sample_rate_hz // 10, device=context.device)
-        dims = {name: view.shape[1] for name, view in self.statistics(tenth).items()}
-        ends = np.cumsum([*dims.values()]).tolist()
-        self.own = {name: range(end - n, end) for (name, n), end in zip(dims.items(), ends, strict=True)}
-        n_dims, n_axes = ends[-1], _AXES * len(JOINT)
-        n_levels, n_inputs = self.own[LEVELS[-1]].stop, self.own[ENVELOPES[-1]].stop
+        tenth_s = torch.zeros(1, context.sample_rate_hz // 10, device=context.device)
+        self.dims: dict[str, range] = {}  # view -> its dimensions in a vector
+        n_dims = 0
+        for view, values in self.statistics(tenth_s).items():
+            self.dims[view] = range(n_dims, n_dims + values.shape[1])
+            n_dims += values.shape[1]
+        n_axes = _AXES * len(JOINT)
+        n_levels, n_inputs = self.dims[LEVELS[-1]].stop, self.dims[ENVELOPES[-1]].stop
         inputs = [slice(0, n_inputs), slice(0, n_levels), slice(n_dims, n_dims + n_axes)]
         torch.manual_seed(context.seed)  # initial weights
         each = [own for own in inputs for _ in range(recipe.networks)]
-        direct = [[*chain(*(self.own[name] for name in part.views))] for part in JOINT]
+        direct = [[*chain(*(self.dims[view] for view in part.views))] for part in JOINT]
         self.module = FaultClassifiers(each, n_dims, n_axes, len(KINDS) + 2, recipe.noise, direct).to(context.device)
 
     def fit(self, recordings: Recordings) -> None:
@@ -178,7 +180,8 @@ class FaultMlp(ClipEncoder):
         self.module.set_normal(normal, *self._spread_and_axes(learn, normal))
         copies = self._n_copies(learn)
         faulty, kinds = self._faulty(learn, copies)
-        vectors, classes = [normal] * copies + [faulty], [torch.zeros(copies * len(normal)), 1.0 + kinds]
+        vectors = [*[normal] * copies, faulty]  # as many normal clips as faulty ones
+        classes = [torch.zeros(copies * len(normal)), 1.0 + kinds]
         if supplement.noise_only:
             vectors.append(self._vectors(supplement.noise_only))
             classes.append(torch.full((len(vectors[-1]),), float(_NOISE_ALONE)))
@@ -211,12 +214,13 @@ class FaultMlp(ClipEncoder):
 
     def backend_options(self, part: int) -> dict[str, Any]:
         """Those of `detector=statistics`, with the fault covariance for level, flux and roughness."""
-        joint = (*[None] * len(self.module.networks), *JOINT)[part]
-        if joint is None:
+        n_networks = len(self.module.networks)  # whose first layers come first, see `FaultClassifiers.embeddings`
+        if part < n_networks:
             return RELATIVE
         spread = self.module.spread.double().cpu().numpy()
-        spreads = {view: spread[own] for view, own in self.own.items()}
-        return {**relative_options(joint, spreads), "levels": None}  # an embedding has them around their mean
+        spreads = {view: spread[dims] for view, dims in self.dims.items()}
+        # an embedding has levels around their mean
+        return {**relative_options(JOINT[part - n_networks], spreads), "levels": None}
 
     def facts(self) -> dict[str, Any]:
         """Parameters, multiply-accumulates per clip of any length (without the STFT), words for the meta file."""
@@ -263,7 +267,8 @@ class FaultMlp(ClipEncoder):
         """Spread (dims,) of normal vectors (clips, dims) within conditions, and the axes (dims, axes) of `JOINT`."""
         references = references_of(recordings.clips, vectors.double().cpu().numpy())
         groups = Groups.of(references, "condition")
-        spread = np.concatenate([spread_of(groups.residuals[:, own], len(groups.means)) for own in self.own.values()])
+        each = (groups.residuals[:, dims] for dims in self.dims.values())
+        spread = np.concatenate([spread_of(residuals, len(groups.means)) for residuals in each])
         axes = np.zeros((len(spread), _AXES * len(JOINT)))
         for number, (part, rows) in enumerate(zip(JOINT, self.module.direct, strict=True)):
             scaled = references.replace(references.vectors[:, rows] / spread[list(rows)])
@@ -272,7 +277,7 @@ class FaultMlp(ClipEncoder):
         return [torch.from_numpy(array).to(vectors) for array in (spread, axes)]
 
     def _faults(self, part: Part) -> FloatArray:
-        return faults_of_spectra([len(self.own[name]) for name in part.views])
+        return faults_of_spectra([len(self.dims[view]) for view in part.views])
 
     def _n_copies(self, recordings: Recordings) -> int:
         """Copies of each clip: those asked for, or fewer where there is much sound already."""
