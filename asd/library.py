@@ -21,7 +21,7 @@ from asd.data.given import Files, Waveform, clips_of_files, from_arrays, trainin
 from asd.data.recordings import Recordings, Refused, check
 from asd.data.remarks import broken, kind_of, kinds, learnt_from, notices, unlike
 from asd.detectors.base import Detector
-from asd.detectors.windowed import as_clips, check_lengths, of_no_section
+from asd.detectors.windowed import check_lengths, cut_long_recordings, of_no_section
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.options import flattened
 from asd.places import check_listed, mirrored
@@ -241,7 +241,7 @@ def fit(
     check_lengths(recordings, run.detector_settings.least_samples())
     if beginning := broken(recordings, "recordings"):
         raise AsdError(f"{beginning}; leave them out")
-    recordings = recordings if run.window_s else as_clips(recordings, machine)
+    recordings = recordings if run.window_s else cut_long_recordings(recordings, machine)
     model = lone_detector(run, recordings.front_end)
     model.fit(recordings)
     training = pd.DataFrame({"file": [clip.name for clip in recordings.clips], **model.score_training(recordings)})

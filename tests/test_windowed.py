@@ -28,7 +28,7 @@ from asd.data.supplemental import Supplement
 from asd.detectors import StatisticsSettings
 from asd.detectors.autoencoder import Autoencoder
 from asd.detectors.base import Detector, Scores
-from asd.detectors.windowed import Windowed, as_clips
+from asd.detectors.windowed import Windowed, cut_long_recordings
 from asd.stages.scored_clips import grown
 from asd.types import AsdError, Clip, Split
 from tests.command import refuses, succeeds
@@ -143,13 +143,13 @@ def test_a_long_recording_is_learnt_from_as_clips(caplog: pytest.LogCaptureFixtu
     caplog.set_level(logging.INFO)
     rate_hz = 1000
     seconds = in_memory([np.full(n, 0.1, np.float32) for n in (60_000, 3000)], rate_hz)
-    assert as_clips(seconds, "fan") is seconds
+    assert cut_long_recordings(seconds, "fan") is seconds
     assert not caplog.records
     minutes = in_memory(ramps(60_001, 130_000), rate_hz)
-    found = as_clips(minutes, "fan")
+    found = cut_long_recordings(minutes, "fan")
     assert found.lengths_samples.tolist() == [10_000] * 20
     assert [clip.name for clip in found.clips] == ["000000.wav"] * 7 + ["000001.wav"] * 13
-    mixed = as_clips(joined([minutes, seconds.subset([1]), in_memory(ramps(2000), rate_hz)]), "fan")
+    mixed = cut_long_recordings(joined([minutes, seconds.subset([1]), in_memory(ramps(2000), rate_hz)]), "fan")
     assert mixed.lengths_samples.tolist() == [3000] * (21 + 44) + [3000, 2000]
     said = "%d of %d recordings last more than 60 s and are learnt from in windows of %s s; window_s= sets another"
     assert caplog.messages == [f"fan: {said % numbers}" for numbers in ((2, 2, 10), (2, 4, 3))]

@@ -134,18 +134,18 @@ class Recordings:
             return self
         return replace(self, clips=tuple(self.clips[i] for i in chosen), sounds=tuple(self.sounds[i] for i in chosen))
 
-    def windows(self, n_samples: int, whole: float = 1.0) -> tuple[Recordings, npt.NDArray[np.int64]]:
+    def windows(self, n_samples: int, uncut_lengths: float = 1.0) -> tuple[Recordings, npt.NDArray[np.int64]]:
         """The fewest windows that cover each clip, evenly spaced.
 
         Args:
             n_samples: length of a window.
-            whole: clips of up to so many windows' length are not cut.
+            uncut_lengths: clips of up to so many windows' length are not cut.
 
         Returns:
             The windows, clip after clip, and the number of the clip of each, (windows,).
         """
         lengths = self.lengths_samples
-        counts = np.where(lengths <= whole * n_samples, 1, -(-lengths // n_samples))
+        counts = np.where(lengths <= uncut_lengths * n_samples, 1, -(-lengths // n_samples))
         owner = np.repeat(np.arange(len(lengths)), counts)
         if len(owner) == len(self):
             return self, owner

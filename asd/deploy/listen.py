@@ -24,7 +24,7 @@ from asd.deploy.listener import Listener, Plan
 from asd.deploy.sinks import JsonLines, Mqtt, Sink, Webhook
 from asd.deploy.sources import source_of
 from asd.deploy.stream import Piece
-from asd.detectors.windowed import HARDLY_LONGER
+from asd.detectors.windowed import SAME_LENGTH
 from asd.library import Model, load
 from asd.runs import RunDirectory
 from asd.settings.stages import Listen
@@ -147,7 +147,7 @@ def _heard(model: Model) -> tuple[object, ...]:
 
 def _are_alike(a_s: float, b_s: float) -> bool:
     """Whether clips of two lengths score alike; confirmed recordings move the length of a run a little."""
-    return max(a_s, b_s) <= HARDLY_LONGER * min(a_s, b_s)
+    return max(a_s, b_s) <= SAME_LENGTH * min(a_s, b_s)
 
 
 def listen(config: Listen) -> ListenResult:

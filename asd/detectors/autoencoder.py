@@ -47,7 +47,7 @@ from asd.detectors import AutoencoderSettings
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.features.frames import Windows, log_mel_frames
 from asd.scoring.backends import PerSectionScorer, backend_named, nested, part_of
-from asd.scoring.references import references_of, sections_of
+from asd.scoring.references import FloatArray, references_of, sections_of
 from asd.types import AsdError, Domain
 
 _OFFICIAL, _FRAMES = ("mse", "mahalanobis"), "mahalanobis_frames"
@@ -107,29 +107,31 @@ class Autoencoder(Detector):
                 }
             else:
                 self._pooled_covariances(windows, learn, target)
-        found = {} if self.compatible else self._measured(windows)
-        for scorer in _VECTORS if found else ():
-            references = references_of(recordings.clips, found[scorer])
-            self.neighbours[scorer] = self._scorer().fit(references)
+        if not self.compatible:
+            for scorer, vectors in self._measured(windows)[1].items():
+                self.neighbours[scorer] = self._scorer().fit(references_of(recordings.clips, vectors))
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores by mean squared error, by selective Mahalanobis distances and by nearest neighbours."""
         windows = self._windows(recordings, exact=True)  # rounded levels would move `bottleneck_knn` by up to 1e-3
-        found, sections = self._measured(windows), sections_of(recordings.clips)
-        found |= {name: scorer.score(found[name], sections) for name, scorer in self.neighbours.items()}
-        return {name: found[name] for name in self.scorers}
+        scores, vectors = self._measured(windows)
+        sections = sections_of(recordings.clips)
+        scores |= {name: scorer.score(vectors[name], sections) for name, scorer in self.neighbours.items()}
+        return {name: scores[name] for name in self.scorers}
 
     def score_training(self, recordings: Recordings) -> Scores:
         """The same for the training clips, without any among its own neighbours."""
-        found, n = self._measured(self._windows(recordings)), len(recordings)
-        found |= {name: scorer.score_training()[:n] for name, scorer in self.neighbours.items()}
-        return {name: found[name] for name in self.scorers}
+        scores, _ = self._measured(self._windows(recordings))
+        n = len(recordings)  # what else was learnt from comes behind them
+        scores |= {name: scorer.score_training()[:n] for name, scorer in self.neighbours.items()}
+        return {name: scores[name] for name in self.scorers}
 
-    def _measured(self, windows: Windows) -> Scores:
+    def _measured(self, windows: Windows) -> tuple[Scores, dict[str, FloatArray]]:
         """Scores (clips,) by the scorers without neighbours, and the vectors (clips, dims) of those with."""
         precisions = [inverse(c).to(self.context.device) for c in (self.cov_source, self.cov_target)]
         self.network.eval()
-        parts: dict[str, list[torch.Tensor]] = {name: [] for name in (*_OFFICIAL, _FRAMES, *_VECTORS)}
+        scorers = (*_OFFICIAL, _FRAMES)
+        parts: dict[str, list[torch.Tensor]] = {name: [] for name in (*scorers, *_VECTORS)}
         for chunk, lengths in windows.chunks(_CHUNK_WINDOWS):
             with torch.no_grad():
                 codes = self.network.encoder(chunk)
@@ -140,7 +142,8 @@ class Autoencoder(Detector):
                 parts[_FRAMES].append(mean_frame_distance(frames, counts, precisions))
                 parts["bottleneck_knn"].append(segment_mean(codes, lengths))
                 parts["residual_knn"].append(segment_mean(frames, counts))
-        return {name: torch.cat(values).double().cpu().numpy() for name, values in parts.items()}
+        found = {name: torch.cat(values).double().cpu().numpy() for name, values in parts.items()}
+        return {name: found[name] for name in scorers}, {name: found[name] for name in _VECTORS}
 
     def save(self, directory: Path) -> None:
         """Writes weights.safetensors under the official names, with the covariances and calibration."""

@@ -1,4 +1,4 @@
-"""Any detector, with long clips in windows and sections on one scale: what every detector is given.
+"""Any detector, with long clips in windows and sections on one scale: the wrapper that every detector gets.
 
 The score of a clip is the mean of those of its windows.
 
@@ -34,13 +34,13 @@ from asd.scoring.backends import LEAST_CLIPS
 from asd.scoring.threshold import ScoreNormalizer
 from asd.types import AsdError
 
-HARDLY_LONGER = 1.05  # than a window, and no reason to cut
+SAME_LENGTH = 1.05  # factor by which two lengths may differ and still count as one: too little to cut a clip for
 _CLIP_S = 10.0  # what a long recording is cut into where all are as long
 _WINDOWS_FILE = "windows.json"
 Scales = dict[str, dict[str, tuple[float, float]]]  # scorer -> section -> factor and offset of its scores
 
 
-def as_clips(recordings: Recordings, machine: str) -> Recordings:
+def cut_long_recordings(recordings: Recordings, machine: str) -> Recordings:
     """Recordings to learn from, those of more than a minute in windows, as long as the longest other or ten seconds.
 
     Args:
@@ -78,7 +78,8 @@ def check_lengths(recordings: Recordings, least_samples: int) -> None:
 class Windowed(Detector):
     """A detector that is fitted to windows and scores clips by them.
 
-    Training scores leave out runs of windows, so a clip at the edge of a run may have met a window of its own.
+    Training scores hold out runs of windows: where a run ends within a clip, its windows may be scored by a model that
+    has seen others of the same clip.
 
     Args:
         detector: what is fitted to the windows; not fitted yet.
@@ -91,7 +92,8 @@ class Windowed(Detector):
     def __init__(self, detector: Detector, window_s: float | None = None) -> None:
         super().__init__(detector.context)
         self.detector, self.scorers, self.version = detector, detector.scorers, detector.version
-        self.whole = HARDLY_LONGER if window_s is None else 1.0  # of a window's length, up to which clips are not cut
+        self.is_by_clips = window_s is None  # windows are as long as training clips are
+        self.uncut_lengths = SAME_LENGTH if window_s is None else 1.0  # clips of up to so many windows are not cut
         self.n_samples = None if window_s is None else round(window_s * self.context.sample_rate_hz)
         self.scales: Scales = {}
         extra = self.context.supplement
@@ -112,11 +114,11 @@ class Windowed(Detector):
 
     def score(self, recordings: Recordings) -> Scores:
         """Mean score of the windows of each clip, by each scorer, on the scale of all sections."""
-        return self._scaled(self._means(recordings, self.detector.score), sections_in(recordings))
+        return self._scaled(self._means(recordings, self.detector.score), section_names(recordings))
 
     def score_training(self, recordings: Recordings) -> Scores:
         """The same of the training clips."""
-        return self._scaled(self._means(recordings, self.detector.score_training), sections_in(recordings))
+        return self._scaled(self._means(recordings, self.detector.score_training), section_names(recordings))
 
     def embed(self, recordings: Recordings) -> npt.NDArray[np.float64] | None:
         """Mean of the vectors of the windows of each clip."""
@@ -132,7 +134,7 @@ class Windowed(Detector):
     def load(self, directory: Path) -> None:
         """Reads what `save` wrote."""
         self.detector.load(directory)
-        self._follow()
+        self._take_over_scorers()
         path = directory / _WINDOWS_FILE
         if "n_samples" not in (stored := read_json(path)):
             raise AsdError(f"{path} is missing or damaged; train the run again with overwrite=true")
@@ -141,31 +143,31 @@ class Windowed(Detector):
     def load_weights(self, path: Path) -> None:
         """Takes weights trained elsewhere, where the detector does."""
         self.detector.load_weights(path)
-        self._follow()
+        self._take_over_scorers()
 
     def facts(self) -> Mapping[str, Any]:
         """Those of the detector."""
         return self.detector.facts()
 
     def _fit(self, recordings: Recordings, fit: Callable[[Recordings], None]) -> None:
-        if self.whole > 1:
+        if self.is_by_clips:
             longest = int(recordings.lengths_samples.max())
             self.n_samples = longest if self.learns_more else recordings.usual_window  # what is learnt besides stays
         fit(self._windows(recordings)[0])
-        self._follow()
+        self._take_over_scorers()
         self.scales = {}
         if len(recordings.sections) > 1 and not self.calibration:
-            self.scales = scales_of(self._means(recordings, self.detector.score_training), sections_in(recordings))
+            self.scales = scales_of(self._means(recordings, self.detector.score_training), section_names(recordings))
 
-    def _follow(self) -> None:
-        """What the detector says of itself, which is known only now: without training clips, some scorers are not."""
+    def _take_over_scorers(self) -> None:
+        """Which scorers there are is known after fitting or loading: weights from elsewhere allow fewer."""
         self.scorers, self.calibration = self.detector.scorers, self.detector.calibration
 
     def _windows(self, recordings: Recordings) -> tuple[Recordings, npt.NDArray[np.int64]]:
         """The windows of clips, and the clip of each."""
         if self.n_samples is None:
             return recordings, np.arange(len(recordings))
-        return recordings.windows(self.n_samples, self.whole)
+        return recordings.windows(self.n_samples, self.uncut_lengths)
 
     def _means(self, recordings: Recordings, score: Callable[[Recordings], Scores]) -> Scores:
         """Means of the scores of windows, by clip; a detector of one's own may give integers, lists or more scorers."""
@@ -189,14 +191,14 @@ class Windowed(Detector):
         """Refuses what is not one score for each of n clips and each scorer, as of a detector of one's own."""
         wanted = self.detector.scorers
         found = {k: np.shape(values) for k, values in scores.items()} if isinstance(scores, Mapping) else type(scores)
-        if not wanted or not isinstance(found, dict) or {found.get(scorer) for scorer in wanted} != {(n,)}:
+        if not wanted or not isinstance(found, dict) or any(found.get(scorer) != (n,) for scorer in wanted):
             raise AsdError(
                 f"{type(self.detector).__name__}.score has to give {n} scores, shape ({n},), by the name of each of "
                 f"its scorers {wanted}; it gave {found}"
             )
 
 
-def sections_in(recordings: Recordings) -> npt.NDArray[np.str_]:
+def section_names(recordings: Recordings) -> npt.NDArray[np.str_]:
     """The section of each clip, (clips,)."""
     return np.array([clip.section for clip in recordings.clips], np.str_)
 

@@ -15,7 +15,7 @@ from asd.data.layouts.words import perhaps_faults
 from asd.data.recordings import Recordings, Refused, check, defects, joined
 from asd.data.remarks import broken, check_units, copies, kinds, labelled_twice, means, mono, notices, repeated, unlike
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
-from asd.detectors.windowed import as_clips
+from asd.detectors.windowed import cut_long_recordings
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoreFolder
 from asd.settings.config import Run
 from asd.types import NEAR, AsdError, Clip, Domain, FrontEnd, Split, named
@@ -230,7 +230,7 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     for sentence in [*remarks, *mono(recordings, config.year)]:
         log.warning("%s: %s", machine, sentence)
     if not dataset.is_strict and config.window_s is None:
-        recordings = as_clips(recordings, machine)
+        recordings = cut_long_recordings(recordings, machine)
     least = 1 if config.window_s else config.detector_settings.least_clips()
     if len(recordings) < least:
         raise AsdError(

@@ -13,7 +13,7 @@ import pandas as pd
 from asd.core.storage import list_names
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check, joined
-from asd.detectors.windowed import HARDLY_LONGER
+from asd.detectors.windowed import SAME_LENGTH
 from asd.places import mirrored
 from asd.runs import RunDirectory, ScoreFolder
 from asd.settings.parsing import stored_run
@@ -49,7 +49,7 @@ def grown(job: Job, new: Recordings) -> Recordings:
     """The training clips of a job and new recordings, which are cut where they are longer than all of those."""
     assert job.learn is not None  # as `stored_job` gives it
     if not job.config.window_s:
-        new, _ = new.windows(int(job.learn.lengths_samples.max()), HARDLY_LONGER)
+        new, _ = new.windows(int(job.learn.lengths_samples.max()), SAME_LENGTH)
     return joined([job.learn, new])
 
 

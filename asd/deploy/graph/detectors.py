@@ -135,7 +135,9 @@ def _windowed(g: Graph, detector: Windowed, scorer: str, recorded: Value, sectio
     if detector.n_samples is None:
         return clip_scores(g, detector.detector, scorer, recorded, own)
     clips, length = g.size(recorded, 0), g.size(recorded, 2)
-    n = g.op.Where(g.op.LessOrEqual(length, int(detector.whole * detector.n_samples)), length, detector.n_samples)
+    n = g.op.Where(
+        g.op.LessOrEqual(length, int(detector.uncut_lengths * detector.n_samples)), length, detector.n_samples
+    )
     count = (length + n - 1) / n
     last = g.real(g.op.Max(count - 1, 1))
     step = g.real(length - n) / last
