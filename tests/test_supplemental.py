@@ -54,7 +54,7 @@ def test_nothing_is_used_unless_asked_for(made: Path, tmp_path: Path) -> None:
     assert found.supplement == NOTHING
     assert found.learn is not None
     assert found.learn.front_end == NEAR
-    assert found.data != job(made, tmp_path, noise="mix").data
+    assert found.data_hash != job(made, tmp_path, noise="mix").data_hash
 
 
 def test_noise_is_mixed_into_copies_of_the_training_clips(made: Path, tmp_path: Path) -> None:
