@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from asd.data.recordings import Recordings, in_memory
-from asd.features import normal_spectra
-from asd.features.clip_statistics import ClipStatistics
-from asd.features.normal_spectra import NormalSpectra, mean_spectra, views_of
+from asd.features import clip_statistics, normal_spectra
+from asd.features.clip_statistics import ClipStatistics, views_of
+from asd.features.normal_spectra import NormalSpectra, mean_spectra
 
 CPU = torch.device("cpu")
 
@@ -36,7 +36,7 @@ def test_views_come_in_the_order_of_the_clips_whatever_their_lengths() -> None:
 
 
 def test_what_is_drawn_for_batches_is_drawn_in_their_order(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(normal_spectra, "_BATCH_SAMPLES", 4500)  # a clip each
+    monkeypatch.setattr(clip_statistics, "_BATCH_SAMPLES", 4500)  # a clip each
     seen: list[tuple[int, int]] = []
 
     def note(indices: npt.NDArray[np.int64], waveforms: torch.Tensor) -> torch.Tensor:

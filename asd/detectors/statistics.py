@@ -30,9 +30,8 @@ from asd.detectors import StatisticsSettings
 from asd.detectors.base import Detector, RunContext, Scores, require_finite
 from asd.detectors.choice import LEAST_CLIPS, Choice, choose, read_choice
 from asd.detectors.statistic_groups import Part, band_slice, relative_options
-from asd.features.clip_statistics import OVERLAP, ClipStatistics, overlap_of
+from asd.features.clip_statistics import OVERLAP, Alter, ClipStatistics, overlap_of, views_of
 from asd.features.faults import draw_kinds, with_faults
-from asd.features.normal_spectra import Alter, views_of
 from asd.scoring.backends import PerSectionScorer, backend_named, nested, part_of
 from asd.scoring.gaussian import Groups, nuisance_directions, without_directions
 from asd.scoring.references import FloatArray, References, references_of, sections_of

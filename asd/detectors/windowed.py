@@ -29,7 +29,8 @@ from asd.core.files import read_json, write_json
 from asd.core.runtime import log
 from asd.data.recordings import Recordings
 from asd.detectors.base import Detector, Scores
-from asd.features.normal_spectra import LONGEST_S, clip_means
+from asd.features.clip_statistics import clip_means
+from asd.features.normal_spectra import LONGEST_S
 from asd.scoring.backends import LEAST_CLIPS
 from asd.scoring.threshold import ScoreNormalizer
 from asd.types import AsdError

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -26,28 +26,33 @@ import scipy.fft
 import torch
 from torch import nn
 
-from asd.core.runtime import on_threads
+from asd.core.runtime import on_threads, progress
+from asd.data.recordings import Recordings
 from asd.features.logmel import LogMel, band_means, log_edges, mel_filters
 from asd.features.pooling import mean_pool, pooled_views
 from asd.features.spectral_statistics import (
     BAND_RANGE,
+    ENVELOPE,
+    ENVELOPE_OVERLAP,
     SPECTRAL,
+    EnvelopeStatistics,
     FilterBank,
     SpectralStatistics,
     at_least,
     complex_spectrum,
     frame_power,
-    logarithm,
     real_spectrum,
     squared,
 )
+
+FloatArray = npt.NDArray[np.float64]
+Alter = Callable[[npt.NDArray[np.int64], torch.Tensor], torch.Tensor]  # indices (b,), waveforms (b, samples)
 
 # Window in ms: mel bands, and mel bands over which roughness is averaged. The longest window has logarithmic bands, of
 # which there are as many per octave at low frequencies as at high ones.
 _MEL_BANDS = {16: (32, 32), 64: (64, 64), 128: (128, 64)}
 _LOG_BANDS = {256: 64}
 WINDOWS_MS = (*_MEL_BANDS, *_LOG_BANDS)
-ENVELOPE = ("modulation", "variation", "kurtosis", "band_correlation", "step_correlation")
 ENVELOPE_SPECTRUM = ("envelope_spectrum", "envelope_spectrum_fine")
 VIEWS = (*(f"{name}_{ms}" for name in SPECTRAL for ms in WINDOWS_MS), *ENVELOPE, *ENVELOPE_SPECTRUM)
 POOLED_VIEWS = ("log_mel64", "log_mel128", "gwrp98", "gwrp90", "rdp4", "rdp8", "rdp_gem")
@@ -56,15 +61,9 @@ OVERLAP, LONG_OVERLAP = 8, 4  # windows that hold a sample, in short clips and i
 LONG_S = 4.0
 
 _SHORTEST_MS = min(WINDOWS_MS)
-_SHORTEST_OVERLAP = 4  # whose frames are close enough
 _LOWEST_HZ = 20.0
+_BATCH_SAMPLES = 1 << 19  # of clips that one thread works on
 _CACHE_SAMPLES = 1 << 17  # transformed at once on a CPU: what its cache holds is twice as fast
-SEGMENT_FRAMES = 256  # envelope transformed at once: about 1 s, so the slowest modulation is 1 Hz
-_LOWEST_MODULATION_HZ = 2.0
-_N_RATES = 8
-MOST_CORRELATION = 0.995
-LEAST_SPREAD = 1e-4  # of a relative envelope: less, as in silence or a pure tone, is rounding
-LEAST_LOG_SPREAD = 1e-3  # of the logarithm of an envelope
 OCTAVES_HZ = (125, 250, 500, 1000, 2000, 4000)  # lower edges
 SLOWEST_HZ, FASTEST_HZ = 4.0, 400.0  # of the squared envelope: a few times the speed of a shaft
 
@@ -101,11 +100,11 @@ class ClipStatistics(nn.Module):
     def forward(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
         """Views of clips: (batch, samples) -> {view: (batch, dims)}."""
         rows = len(waveforms) if waveforms.is_cuda else max(1, _CACHE_SAMPLES // waveforms.shape[1])
-        parts = on_threads(self._found, waveforms.split(rows))
+        parts = on_threads(self._views, waveforms.split(rows))
         return {view: torch.cat([part[view] for part in parts]) for view in self.views}
 
     @torch.inference_mode()  # a tenth faster than no_grad; both hold in the thread that says so
-    def _found(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _views(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
         found: dict[str, torch.Tensor] = {}
         mean = waveforms.mean(1, keepdim=True, dtype=torch.float64)  # so precise that a constant becomes silence
         around_zero = waveforms - mean.to(waveforms)
@@ -153,7 +152,7 @@ class WindowStatistics(nn.Module):
 
     def set_overlap(self, overlap: int) -> None:
         """Sets how many windows hold a sample; the shortest overlap fourfold whatever is asked for."""
-        self.hop_samples = len(self.window) // (_SHORTEST_OVERLAP if self.window_ms == _SHORTEST_MS else overlap)
+        self.hop_samples = len(self.window) // (ENVELOPE_OVERLAP if self.window_ms == _SHORTEST_MS else overlap)
 
     def forward(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
         """Views of clips: (batch, samples) -> {view: (batch, dims)}."""
@@ -162,51 +161,6 @@ class WindowStatistics(nn.Module):
         envelopes = self.envelopes(power, bands) if self.envelopes else {}  # before power is overwritten
         spectral = self.spectral(power, bands) if self.spectral else {}
         return {f"{name}_{self.window_ms}": vectors for name, vectors in spectral.items()} | envelopes
-
-
-class EnvelopeStatistics(nn.Module):
-    """Statistics of the envelopes of mel bands.
-
-    modulation        power of 12 band envelopes, by 8 rates, in dB
-    variation         log of the relative standard deviation of 32 band envelopes
-    kurtosis          log of their kurtosis: impulses raise it
-    band_correlation  Fisher's z of the correlations of 12 log envelopes: which bands move together
-    step_correlation  the same of their steps over one window: which bands jump together
-    """
-
-    rates: torch.Tensor
-
-    def __init__(self, n_fft: int, sample_rate_hz: int) -> None:
-        super().__init__()
-        self.coarse = FilterBank(mel_filters(n_fft, 12, sample_rate_hz))
-        rates = _modulation_filters(sample_rate_hz / (n_fft // _SHORTEST_OVERLAP)).T.contiguous()
-        self.register_buffer("rates", rates, persistent=False)
-
-    def forward(self, power: torch.Tensor, bands: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Statistics over time."""
-        envelope = bands.sqrt()
-        squares = envelope.div_(envelope.mean(1, keepdim=True)).sub_(1.0).square_()
-        spread = squares.mean(1, dtype=torch.float64).sqrt() + 1e-9  # a sum over time in float32 would cost digits
-        kurtosis = squares.square_().mean(1, dtype=torch.float64) / spread.clamp_min(LEAST_SPREAD).pow(4)
-        silence = 1e-20 + 1e-10 * power.mean((1, 2), keepdim=True)
-        coarse = (self.coarse(power) + silence).sqrt()
-        levels = logarithm(coarse)
-        return {
-            "modulation": self._modulation(coarse),
-            "variation": (spread + 1e-3).log(),
-            "kurtosis": (kurtosis + 0.1).log(),
-            "band_correlation": _correlations(levels),
-            "step_correlation": _correlations(_steps(levels)),
-        }
-
-    def _modulation(self, envelope: torch.Tensor) -> torch.Tensor:
-        """Level in dB of each band's envelope by rate: (batch, frames, bands) -> (batch, bands * rates)."""
-        relative = (envelope / envelope.mean(1, keepdim=True) - 1.0).transpose(1, 2).contiguous()
-        n = min(SEGMENT_FRAMES, relative.shape[2])
-        segments = relative.unfold(2, n, SEGMENT_FRAMES // 2)  # (batch, bands, segments, n)
-        window = torch.hann_window(n, periodic=False, device=envelope.device)
-        power = squared(torch.fft.rfft(segments * window, SEGMENT_FRAMES)).mean(2) / SEGMENT_FRAMES
-        return (10.0 * torch.log10(power @ self.rates + 1e-6)).flatten(1)
 
 
 class EnvelopeSpectrum(nn.Module):
@@ -266,32 +220,76 @@ def _octaves_and_rates(n_samples: int, sample_rate_hz: int) -> tuple[list[slice]
 def _squared_envelope(band: torch.Tensor, n_rates: int) -> torch.Tensor:
     """Spectrum of the squared envelope of one band: (batch, bins) -> (batch, up to n_rates).
 
-    The bins alone, moved down to 0 Hz, have the same envelope as the band of the whole signal, and its square is no
-    wider than the band. So many samples as bins and rates hold the slow rates without aliasing: a fraction of a clip's.
-    The envelope runs backwards, which changes no magnitude.
+    The bins alone, moved down to 0 Hz, have the same envelope as the band of the whole signal, and the squared envelope
+    is no wider than the band. So a signal of n_bins + n_rates samples, a fraction of the clip's, holds the slow rates
+    without aliasing. A forward transform stands in for the inverse one: the envelope runs backwards in time, which
+    changes no magnitude.
     """
     n_bins = band.shape[1]
     n_short = scipy.fft.next_fast_len(max(n_bins + min(n_bins, n_rates), 2), real=True)
     return real_spectrum(squared(complex_spectrum(band, n_short)))[:, :n_rates]
 
 
-def _correlations(values: torch.Tensor) -> torch.Tensor:
-    """Fisher's z of the correlations of every two bands: (batch, frames, bands) -> (batch, pairs)."""
-    centred = values - values.mean(1, keepdim=True)
-    covariance = centred.transpose(1, 2) @ centred / values.shape[1]
-    spread = covariance.diagonal(dim1=1, dim2=2).sqrt().clamp_min(LEAST_LOG_SPREAD)
-    correlation = covariance / (spread[:, :, None] * spread[:, None])
-    rows, columns = torch.triu_indices(values.shape[2], values.shape[2], 1, device=values.device)
-    return correlation[:, rows, columns].clamp(-MOST_CORRELATION, MOST_CORRELATION).atanh()
+def views_of(
+    recordings: Recordings,
+    extract: ClipStatistics,
+    device: torch.device,
+    what: str = "mean spectra",
+    alter: Alter | None = None,
+) -> dict[str, FloatArray]:
+    """Clip statistics of recordings of any lengths, kept in `recordings.known` for whoever asks next.
+
+    Args:
+        recordings: the clips.
+        extract: which views, and how.
+        device: where to compute.
+        what: is being done, for the progress bar.
+        alter: what is done to waveforms (batch, samples) of clips (batch,) before.
+
+    Returns:
+        {view: (clips, dims)}.
+    """
+    if alter is not None:
+        return _computed(recordings, extract, device, what, alter)
+    names = {view: known_as(view, extract.overlap) for view in extract.views}
+    if not recordings.known.keys() >= {*names.values()}:
+        first, copy_of = recordings.distinct()
+        views = _computed(recordings.subset(first), extract, device, what)
+        if len(first) < len(recordings):
+            views = {view: rows[copy_of] for view, rows in views.items()}  # equal to the last bit
+        recordings.known.update({names[view]: rows for view, rows in views.items()})
+    return {view: recordings.known[name] for view, name in names.items()}
 
 
-def _steps(values: torch.Tensor) -> torch.Tensor:
-    """Steps over a whole window, four frames: (batch, frames, bands) -> (batch, frames - 4, bands)."""
-    lag = min(4, values.shape[1] - 1)
-    return values[:, lag:] - values[:, : values.shape[1] - lag]
+def _computed(
+    recordings: Recordings, extract: ClipStatistics, device: torch.device, what: str, alter: Alter | None = None
+) -> dict[str, FloatArray]:
+    """What `views_of` gives, computed: {view: (clips, dims)}."""
+    vectors: dict[str, FloatArray] = {}
+
+    def add(indices: npt.NDArray[np.int64]) -> None:
+        waveforms = recordings.stacked(indices, device)
+        for view, rows in extract(alter(indices, waveforms) if alter else waveforms).items():
+            every = vectors.setdefault(view, np.empty((len(recordings), rows.shape[1])))
+            every[indices] = rows.double().cpu().numpy()
+
+    batches = recordings.batch_rows(_BATCH_SAMPLES)
+    if alter or device.type != "cpu":  # what is drawn has an order, and a GPU takes one batch after the other
+        for indices in progress(batches, what):
+            add(indices)
+    else:
+        on_threads(add, batches, what)
+    return vectors
 
 
-def _modulation_filters(frame_rate_hz: float) -> torch.Tensor:
-    """Means over logarithmic bands of modulation rate, (rates, bins)."""
-    rates_hz = torch.fft.rfftfreq(SEGMENT_FRAMES, 1 / frame_rate_hz, dtype=torch.float64)
-    return band_means(log_edges(_LOWEST_MODULATION_HZ, frame_rate_hz / 2, _N_RATES), rates_hz)
+def known_as(view: str, overlap: int) -> str:
+    """The name under which recordings keep a view."""
+    return f"{view}/{overlap}"
+
+
+def clip_means(values: FloatArray, owner: npt.NDArray[np.int64]) -> FloatArray:
+    """Means over the windows of each clip: (windows, ...) -> (clips, ...)."""
+    counts = np.bincount(owner)
+    sums = np.zeros((len(counts), *values.shape[1:]))
+    np.add.at(sums, owner, values)
+    return sums / counts.reshape(-1, *[1] * (values.ndim - 1))

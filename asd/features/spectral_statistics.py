@@ -1,4 +1,4 @@
-"""Statistics over time of one resolution of the short-time spectrum, as vectors.
+"""Statistics over time of one resolution of the short-time spectrum, and of the envelopes of its bands, as vectors.
 
 Conventions: waveforms (batch, samples) float32; power (batch, frames, bins) of overlapping periodic Hann windows;
 vectors (batch, bands). All statistics are levels or ratios, so a gain changes none of them.
@@ -14,7 +14,11 @@ import scipy.fft
 import torch
 from torch import nn
 
+from asd.features.logmel import band_means, log_edges, mel_filters
+
 SPECTRAL = ("level", "flux", "skewness", "roughness")
+ENVELOPE = ("modulation", "variation", "kurtosis", "band_correlation", "step_correlation")
+ENVELOPE_OVERLAP = 4  # windows that hold a sample where envelopes are followed: their frames are close enough
 
 BAND_RANGE = 1e-6  # 60 dB below the loudest band; what lies lower is the converter's noise
 BIN_RANGE = 1e-7  # 70 dB below the strongest bin
@@ -23,6 +27,12 @@ _FILTERS_AT_ONCE = 16
 _CACHED_VALUES = 1 << 17  # of windowed frames at once: with their spectra they stay in the cache of a core
 _LONG_ROW = 10_000  # complex values from which on MKL takes a third of the time of scipy
 LEAST_STEP_DB = 0.05  # a band that never moves has this step
+SEGMENT_FRAMES = 256  # envelope transformed at once: about 1 s, so the slowest modulation is 1 Hz
+_LOWEST_MODULATION_HZ = 2.0
+_N_RATES = 8
+MOST_CORRELATION = 0.995
+LEAST_SPREAD = 1e-4  # of a relative envelope: less, as in silence or a pure tone, is rounding
+LEAST_LOG_SPREAD = 1e-3  # of the logarithm of an envelope
 
 
 class FilterBank(nn.Module):
@@ -89,6 +99,51 @@ class SpectralStatistics(nn.Module):
             steps_db = mean_decibels(power, BIN_RANGE).diff(dim=1).abs()
             found["roughness"] = (steps_db @ self.averages + LEAST_STEP_DB).log()
         return found
+
+
+class EnvelopeStatistics(nn.Module):
+    """Statistics of the envelopes of mel bands, from frames that overlap `ENVELOPE_OVERLAP` times.
+
+    modulation        power of 12 band envelopes, by 8 rates, in dB
+    variation         log of the relative standard deviation of 32 band envelopes
+    kurtosis          log of their kurtosis: impulses raise it
+    band_correlation  Fisher's z of the correlations of 12 log envelopes: which bands move together
+    step_correlation  the same of their steps over one window: which bands jump together
+    """
+
+    rates: torch.Tensor
+
+    def __init__(self, n_fft: int, sample_rate_hz: int) -> None:
+        super().__init__()
+        self.coarse = FilterBank(mel_filters(n_fft, 12, sample_rate_hz))
+        rates = _modulation_filters(sample_rate_hz / (n_fft // ENVELOPE_OVERLAP)).T.contiguous()
+        self.register_buffer("rates", rates, persistent=False)
+
+    def forward(self, power: torch.Tensor, bands: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Statistics over time, {name: (batch, dims)}; arguments as those of `SpectralStatistics.forward`."""
+        envelope = bands.sqrt()
+        squares = envelope.div_(envelope.mean(1, keepdim=True)).sub_(1.0).square_()
+        spread = squares.mean(1, dtype=torch.float64).sqrt() + 1e-9  # a sum over time in float32 would cost digits
+        kurtosis = squares.square_().mean(1, dtype=torch.float64) / spread.clamp_min(LEAST_SPREAD).pow(4)
+        silence = 1e-20 + 1e-10 * power.mean((1, 2), keepdim=True)
+        coarse = (self.coarse(power) + silence).sqrt()
+        levels = logarithm(coarse)
+        return {
+            "modulation": self._modulation(coarse),
+            "variation": (spread + 1e-3).log(),
+            "kurtosis": (kurtosis + 0.1).log(),
+            "band_correlation": _correlations(levels),
+            "step_correlation": _correlations(_steps(levels)),
+        }
+
+    def _modulation(self, envelope: torch.Tensor) -> torch.Tensor:
+        """Level in dB of each band's envelope by rate: (batch, frames, bands) -> (batch, bands * rates)."""
+        relative = (envelope / envelope.mean(1, keepdim=True) - 1.0).transpose(1, 2).contiguous()
+        n = min(SEGMENT_FRAMES, relative.shape[2])
+        segments = relative.unfold(2, n, SEGMENT_FRAMES // 2)  # (batch, bands, segments, n)
+        window = torch.hann_window(n, periodic=False, device=envelope.device)
+        power = squared(torch.fft.rfft(segments * window, SEGMENT_FRAMES)).mean(2) / SEGMENT_FRAMES
+        return (10.0 * torch.log10(power @ self.rates + 1e-6)).flatten(1)
 
 
 def frame_power(waveforms: torch.Tensor, window: torch.Tensor, hop_samples: int) -> torch.Tensor:
@@ -194,3 +249,25 @@ def _skewness(deviations: torch.Tensor) -> torch.Tensor:
     squares = deviations.square()
     spread = (squares.sum(1) / max(deviations.shape[1] - 1, 1)).sqrt()
     return (squares * deviations).mean(1) / (spread**3 + 1e-3)
+
+
+def _correlations(values: torch.Tensor) -> torch.Tensor:
+    """Fisher's z of the correlations of every two bands: (batch, frames, bands) -> (batch, pairs)."""
+    centred = values - values.mean(1, keepdim=True)
+    covariance = centred.transpose(1, 2) @ centred / values.shape[1]
+    spread = covariance.diagonal(dim1=1, dim2=2).sqrt().clamp_min(LEAST_LOG_SPREAD)
+    correlation = covariance / (spread[:, :, None] * spread[:, None])
+    rows, columns = torch.triu_indices(values.shape[2], values.shape[2], 1, device=values.device)
+    return correlation[:, rows, columns].clamp(-MOST_CORRELATION, MOST_CORRELATION).atanh()
+
+
+def _steps(values: torch.Tensor) -> torch.Tensor:
+    """Steps over a whole window, four frames: (batch, frames, bands) -> (batch, frames - 4, bands)."""
+    lag = min(4, values.shape[1] - 1)
+    return values[:, lag:] - values[:, : values.shape[1] - lag]
+
+
+def _modulation_filters(frame_rate_hz: float) -> torch.Tensor:
+    """Means over logarithmic bands of modulation rate, (rates, bins)."""
+    rates_hz = torch.fft.rfftfreq(SEGMENT_FRAMES, 1 / frame_rate_hz, dtype=torch.float64)
+    return band_means(log_edges(_LOWEST_MODULATION_HZ, frame_rate_hz / 2, _N_RATES), rates_hz)

@@ -19,9 +19,9 @@ from asd.deploy.graph.formula import MOST_COLUMNS, Graph, Value
 from asd.detectors import LEAST_SAMPLES
 from asd.features import clip_statistics as envelope
 from asd.features import spectral_statistics as spectral
-from asd.features.clip_statistics import ClipStatistics, EnvelopeSpectrum, EnvelopeStatistics, WindowStatistics
+from asd.features.clip_statistics import ClipStatistics, EnvelopeSpectrum, WindowStatistics
 from asd.features.logmel import POWER_FLOOR, LogMel, log_edges
-from asd.features.spectral_statistics import FilterBank, SpectralStatistics
+from asd.features.spectral_statistics import EnvelopeStatistics, FilterBank, SpectralStatistics
 
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -165,7 +165,7 @@ def _envelopes(g: Graph, statistics: EnvelopeStatistics, power: Value, bands: Va
     fine = g.op.Sqrt(bands)
     relative = fine / g.mean(fine, 1)
     spread = g.op.Sqrt(g.mean(g.square(relative - g.mean(relative, 1)), 1)) + 1e-9
-    standard = (relative - 1.0) / g.op.Max(spread, envelope.LEAST_SPREAD)
+    standard = (relative - 1.0) / g.op.Max(spread, spectral.LEAST_SPREAD)
     silence = 1e-20 + 1e-10 * g.real(g.mean(power, 1, 2))
     coarse = g.op.Sqrt(g.real(_summed(g, statistics.coarse, power)) + silence)
     lag = g.op.Min(g.size(coarse, 1) - 1, 4)
@@ -181,7 +181,7 @@ def _envelopes(g: Graph, statistics: EnvelopeStatistics, power: Value, bands: Va
 
 def _modulation(g: Graph, levels: Value, n_bands: int, rates: torch.Tensor) -> Value:
     """Of each band's envelope in segments; one that is shorter than a segment is filled up with zeros."""
-    longest = envelope.SEGMENT_FRAMES
+    longest = spectral.SEGMENT_FRAMES
     relative = levels / g.mean(levels, 1) - 1.0
     n_frames = g.size(levels, 1)
     n = g.op.Min(n_frames, longest)
@@ -201,11 +201,11 @@ def _modulation(g: Graph, levels: Value, n_bands: int, rates: torch.Tensor) -> V
 def _correlations(g: Graph, values: Value, n_bands: int) -> Value:
     """Fisher's z of the correlations of every two bands: (clips, frames, bands) -> (clips, pairs)."""
     centred = values - g.mean(values, 1)
-    standard = centred / g.op.Max(g.op.Sqrt(g.mean(g.square(centred), 1)), envelope.LEAST_LOG_SPREAD)
+    standard = centred / g.op.Max(g.op.Sqrt(g.mean(g.square(centred), 1)), spectral.LEAST_LOG_SPREAD)
     products = g.op.MatMul(g.op.Transpose(standard, perm=[0, 2, 1]), standard)
     rows, columns = np.triu_indices(n_bands, 1)
     correlation = g.taken(g.shaped(products, 0, -1), 1, rows * n_bands + columns) / g.real(g.size(values, 1))
-    most = envelope.MOST_CORRELATION
+    most = spectral.MOST_CORRELATION
     clipped = g.op.Clip(correlation, g.constant(-most), g.constant(most))
     return 0.5 * g.op.Log((1.0 + clipped) / (1.0 - clipped))
 

@@ -31,9 +31,8 @@ from asd.data.recordings import Recordings
 from asd.detectors.base import ClipEncoder, RunContext, require_finite
 from asd.detectors.encoders.recipe import FaultRecipe
 from asd.detectors.statistic_groups import JOINT, RELATIVE, Part, faults_of_spectra, relative_options
-from asd.features.clip_statistics import OVERLAP, WINDOWS_MS, ClipStatistics, overlap_of
+from asd.features.clip_statistics import OVERLAP, WINDOWS_MS, ClipStatistics, overlap_of, views_of
 from asd.features.faults import KINDS, draw_kinds, with_faults
-from asd.features.normal_spectra import views_of
 from asd.scoring.gaussian import Groups, Whitening, spread_of
 from asd.scoring.references import FloatArray, references_of
 
