@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from asd.challenge.files import list_machines
-from asd.challenge.installed import installed_records
-from asd.challenge.years import YEARS, Sections, get_year
+from asd.challenge.years import Year
 from asd.core.files import read_json
 from asd.core.runtime import log
 from asd.options import join_names
@@ -110,26 +109,6 @@ def _lacks(folder: ScoreFolder, scorer: str, scorers: set[str]) -> Iterator[str]
             yield f"lacks scores of {len(absent)} of {len(data.clips)} test clips ({named(absent, NAMED)})"
         if strange := sorted(file for file, _, _ in scored - {*data.clips}):
             yield f"has scores that are of none of its test clips: {len(strange)} ({named(strange, NAMED)})"
-
-
-def sample_rate_of(run: RunDirectory) -> int:
-    """Of what a run has learnt from, in Hz; `AsdError` where its configuration does not tell."""
-    try:
-        return int(run.config()["sample_rate_hz"])
-    except (KeyError, TypeError, ValueError) as error:
-        what = f"{run.path}/config.yaml is missing or damaged (it tells no sample_rate_hz)"
-        raise AsdError(f"{what}; copy it again, or start the same train again") from error
-
-
-def years_of(run: RunDirectory) -> list[int]:
-    """The challenge years that a run, or the members of a fused one, was trained with; none where it does not tell."""
-    config = run.config()
-    known = config.get("years") or [config.get("year")]
-    for year in known if isinstance(known, list) else [known]:
-        if year not in (None, *YEARS):
-            way = f"write one of {', '.join(map(str, YEARS))} there"
-            raise AsdError(f"{run.path / 'config.yaml'} holds year={year!r}; {way}")
-    return [year for year in known if year is not None]
 
 
 def declared_of(run: RunDirectory) -> dict[str, Any]:

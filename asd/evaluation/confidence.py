@@ -46,7 +46,6 @@ from asd.types import AsdError
 
 IntArray = NDArray[np.int64]
 
-
 N_RESAMPLES = 2000  # of clips and seeds, in `difference_interval`
 
 Ratio = tuple[FloatArray, FloatArray]
@@ -226,7 +225,8 @@ def resampled_metrics(
     if n_resamples < 1:
         raise AsdError(f"n_resamples must be positive, got {n_resamples}")
     rule, rng = get_year(year).rule, np.random.default_rng(seed)
-    require_columns(table, *(order := ["machine", "section", "domain", "file"]))
+    order = ["machine", "section", "domain", "file"]
+    require_columns(table, *order)
     table = table.sort_values(order)
     return {
         (section.machine, section.section, metric): values

@@ -115,8 +115,8 @@ def explanation_figure(title: str, subtitle: str, clip: Picture, neighbour: Pict
     _band_bars(on_bands, effects)
     _stretch_bars(on_stretches, effects)
     _words(figure.add_subplot(grid[1, 1:], label="words"), effects)
-    colours = figure.add_subplot(grid[0, 3], label="colours")
-    figure.colorbar(image, cax=colours, label="level of a mel band (dB)")
+    on_colours = figure.add_subplot(grid[0, 3], label="colours")
+    figure.colorbar(image, cax=on_colours, label="level of a mel band (dB)")
     figure.text(0.075, 0.955, title, fontsize=14, fontweight="bold", color=INK, parse_math=False)  # $ in a name is $
     figure.text(0.075, 0.917, subtitle, fontsize=11, color=INK, parse_math=False)
     return figure
@@ -140,8 +140,8 @@ def _spectrogram(axes: Axes, picture: Picture, effects: Effects, limits: tuple[f
 
 
 def _band_bars(axes: Axes, effects: Effects) -> None:
-    edges = hz_to_mel(effects.bands_hz)
-    axes.barh(edges[:-1], effects.by_band, height=0.92 * np.diff(edges), align="edge", color=_colours(effects.by_band))
+    edges, values = hz_to_mel(effects.bands_hz), effects.by_band
+    axes.barh(edges[:-1], values, height=0.92 * np.diff(edges), align="edge", color=_bar_colours(values))
     axes.set_title("effect of each band", loc="left", fontsize=10, color=INK)
     axes.axvline(0.0, color=INK, linewidth=0.8)
     axes.tick_params(labelleft=False, left=False)
@@ -151,7 +151,7 @@ def _band_bars(axes: Axes, effects: Effects) -> None:
 
 def _stretch_bars(axes: Axes, effects: Effects) -> None:
     edges, values = effects.stretches_s, effects.by_stretch
-    axes.bar(edges[:-1], values, width=0.92 * np.diff(edges), align="edge", color=_colours(values))
+    axes.bar(edges[:-1], values, width=0.92 * np.diff(edges), align="edge", color=_bar_colours(values))
     axes.axhline(0.0, color=INK, linewidth=0.8)
     axes.set_xlabel("time (s)")
     axes.set_ylabel("effect of\neach stretch")
@@ -159,7 +159,7 @@ def _stretch_bars(axes: Axes, effects: Effects) -> None:
     axes.spines["bottom"].set_visible(False)
 
 
-def _colours(effects: FloatArray) -> list[str]:
+def _bar_colours(effects: FloatArray) -> list[str]:
     return [FOR if effect > 0 else AGAINST for effect in effects]
 
 

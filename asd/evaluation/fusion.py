@@ -16,16 +16,7 @@ import pandas as pd
 from asd.core.files import atomic, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import fetch, publish, withdraw
-from asd.evaluation.completeness import (
-    NAMED,
-    chosen_runs,
-    declared_of,
-    missing_runs,
-    missing_scores,
-    require_whole,
-    sample_rate_of,
-    years_of,
-)
+from asd.evaluation.completeness import NAMED, chosen_runs, declared_of, missing_runs, missing_scores, require_whole
 from asd.evaluation.score_table import FloatArray
 from asd.options import join_names
 from asd.runs import RunDirectory, ScoredData, digests, directories_with, require_same_seeds
@@ -38,7 +29,7 @@ _LISTED = (
     "front_end", "acoustic_features", "embeddings", "machine_learning_method", "aggregation_method",
     "data_augmentation", "domain_generalization_method", "attribute_usage", "decision_making", "external_data_usage",
 )  # fmt: skip
-_CLIP = ["section", "domain", "file"]  # names a clip within a machine
+_CLIP_COLUMNS = ["section", "domain", "file"]  # names a clip within a machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +69,7 @@ def fuse_runs(
             parts.append(Member(own, member.partition(":")[2] or own[0].default_scorer()))
         _refuse_doubled([*found], parts)
         fused.append((RunDirectory.of(runs, name, machine, 0), parts, fuse(parts, method)))
-    about = [{"sample_rate_hz": sample_rate_of(parts[0].runs[0]), **_years_of(parts)} for _, parts, _ in fused]
+    about = [{"sample_rate_hz": parts[0].runs[0].sample_rate_hz(), **_year_of(parts)} for _, parts, _ in fused]
     for old in directories_with(RunDirectory, runs / name, "config.yaml"):
         withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones
         old.clear()
@@ -100,10 +91,10 @@ def fuse_runs(
     return [run for run, _, _ in fused]
 
 
-def _years_of(members: Sequence[Member]) -> dict[str, Any]:
-    """The year that the members were trained with, for a configuration, or all years where they differ."""
-    years = sorted({year for member in members for run in member.runs for year in years_of(run)})
-    return {"year": years[0]} if len(years) == 1 else {"years": years}
+def _year_of(members: Sequence[Member]) -> dict[str, int]:
+    """The year that all members were trained with, for a configuration; nothing where they differ."""
+    years = {run.year() for member in members for run in member.runs}
+    return {"year": year} if len(years) == 1 and (year := years.pop()) else {}
 
 
 def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunDirectory]:
@@ -186,7 +177,7 @@ def fuse(members: Sequence[Member], method: str) -> tuple[pd.DataFrame, pd.DataF
 def _averaged(member: Member, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Test and training scores of one member on the common scale, mean over its seeds."""
     combine = FUSIONS[method]
-    tests = [run.scores.table(member.scorer).sort_values(_CLIP, ignore_index=True) for run in member.runs]
+    tests = [run.scores.table(member.scorer).sort_values(_CLIP_COLUMNS, ignore_index=True) for run in member.runs]
     trainings = [run.training_scores().sort_values("file", kind="stable", ignore_index=True) for run in member.runs]
     _check_same_clips(tests, member.runs[0], "test")
     _check_same_clips(trainings, member.runs[0], "training")
@@ -196,7 +187,7 @@ def _averaged(member: Member, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _check_same_clips(tables: Sequence[pd.DataFrame], run: RunDirectory, what: str) -> None:
-    known = [column for column in (*_CLIP, "label") if column in tables[0]]
+    known = [column for column in (*_CLIP_COLUMNS, "label") if column in tables[0]]
     if any(not table[known].equals(tables[0][known]) for table in tables[1:]):
         raise AsdError(
             f"{run.path} and a run fused with it scored different {what} clips, or know other labels of them; train "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,7 +23,7 @@ EvaluatedPart = Literal["dev", "eval"]
 Tables = dict[str, dict[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
 
 
-CLIP = ["machine", "section", "domain", "label", "file"]  # what must agree for a mean over seeds and a comparison
+CLIP_COLUMNS = ["machine", "section", "domain", "label", "file"]  # agree where scores are averaged or compared
 
 
 def evaluation_name(part: EvaluatedPart, data: Path | None = None) -> str:
@@ -66,12 +66,11 @@ def labelled_scores(
         seeds: which count, by default all; machines may differ in others.
     """
     found = [run for run in chosen_runs(runs, name, machines) if not seeds or run.seed in seeds]
-    folders = _folders(found, data)
     if part == "eval":
-        return _by_truth(runs / name, folders, get_year(year), ground_truth, machines)
-    years = [get_year(each) for each in {year, *chain(*map(years_of, found))}]
-    hidden = {machine for each in years for machine in each.eval}
-    labels = {run: _labels(folder) for run, folder in folders.items()}
+        return _by_truth(runs / name, found, get_year(year), ground_truth, machines)
+    folders = _score_folders(found, data)
+    hidden = {*get_year(year).eval}
+    labels = {run: _has_labels(folder) for run, folder in folders.items()}
     named = [run for run in folders if labels[run] or run.machine not in hidden or not is_all(machines)]
     if not any(folder.scorers for folder in folders.values()):
         raise AsdError(f"no test clips of {runs / name} were scored; put some into test/ and `score` them")
@@ -86,10 +85,11 @@ def labelled_scores(
 
 def labelled_machines(runs: Path, name: str) -> list[str]:
     """Machines of a run with a labelled test clip, sorted."""
-    return sorted({run.machine for run in find_runs(runs, name) if _labels(run.scores)})
+    return sorted({run.machine for run in find_runs(runs, name) if _has_labels(run.scores)})
 
 
-def _whole(place: Path, folders: Folders, years: Sequence[Year], machines: Sequence[str], are_own: bool) -> Labelled:
+def _whole(place: Path, folders: Folders, year: Year, machines: Sequence[str], are_own: bool) -> Labelled:
+    """Scores with the labels of names, once nothing is missing but what machine= leaves out."""
     default = next(run for run, folder in folders.items() if folder.scorers).default_scorer()
     first = {run.machine: folder.table(default) for run, folder in folders.items() if default in folder.scorers}
     own = {run.machine for run, folder in folders.items() if folder.is_own_data}
@@ -110,7 +110,7 @@ def _whole(place: Path, folders: Folders, years: Sequence[Year], machines: Seque
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
     lacks += [f"{machine} is left out by machine=" for machine in left_out]
     lacks += [f"{machine} {what}" for machine, what in unlabelled if machine in own]
-    known = {s: {k: table[table["label"] != ""] for k, table in by.items()} for s, by in tables.items()}
+    known = _each_table(tables, lambda table: table[table["label"] != ""])
     return _labelled(place, folders, known, default, lacks)
 
 
@@ -155,7 +155,7 @@ def _by_truth(
     ]
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
     lacks += [f"{m} is left out by machine=" for m in sorted(every - wanted)]
-    known = {s: {k: with_truth(table, truth, year) for k, table in by.items()} for s, by in tables.items()}
+    known = _each_table(tables, lambda table: with_truth(table, truth, year))
     return _labelled(place, folders, known, default, lacks)
 
 
@@ -168,7 +168,7 @@ def _labelled(place: Path, folders: Folders, tables: Tables, default: str, lacks
 
 def require_same_clips(tables: Mapping[Any, pd.DataFrame], what: str, way: str) -> None:
     """Refuses score tables that are not of the same clips: neither their mean nor their differences mean anything."""
-    first, *others = [table[CLIP].sort_values(CLIP, ignore_index=True) for table in tables.values()]
+    first, *others = [table[CLIP_COLUMNS].sort_values(CLIP_COLUMNS, ignore_index=True) for table in tables.values()]
     if any(not other.equals(first) for other in others):
         raise AsdError(f"{what} scored different clips; {way}")
 
@@ -183,25 +183,34 @@ def _tables_of(folders: Folders) -> Tables:
     """Score tables of all machines together, of the scorers that all of them have: {scorer: {seed: table}}."""
     scored = {run: folder for run, folder in folders.items() if folder.scorers}
     common = set.intersection(*({*folder.scorers} for folder in scored.values()))
-    parts: dict[str, dict[int, list[pd.DataFrame]]] = {}
-    for run, folder in scored.items():
-        for scorer in sorted(common):
-            parts.setdefault(scorer, {}).setdefault(run.seed, []).append(folder.table(scorer))
-    return {s: {seed: pd.concat(tables, ignore_index=True) for seed, tables in by.items()} for s, by in parts.items()}
+    tables: Tables = {}
+    for scorer in sorted(common):
+        parts: dict[int, list[pd.DataFrame]] = {}  # seed -> tables of machines
+        for run, folder in scored.items():
+            parts.setdefault(run.seed, []).append(folder.table(scorer))
+        tables[scorer] = {seed: pd.concat(every, ignore_index=True) for seed, every in parts.items()}
+    return tables
+
+
+def _each_table(tables: Tables, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Tables:
+    """The same with every table changed."""
+    return {scorer: {seed: change(table) for seed, table in by_seed.items()} for scorer, by_seed in tables.items()}
 
 
 def _apart(tables: Tables, default: str) -> Missing:
     """Machines of which a scorer has a table of other clips or labels than the default one has, as after an edit."""
-    missing = []
-    for scorer, by_seed in tables.items() if default in tables else ():
+    missing: Missing = []
+    if default not in tables:
+        return missing
+    for scorer, by_seed in tables.items():
         what = f"has other clips or labels in the scores of {scorer} than in those of {default}"
         for seed, table in by_seed.items():
-            own, others = ({*each[CLIP].itertuples(index=False)} for each in (tables[default][seed], table))
+            own, others = ({*each[CLIP_COLUMNS].itertuples(index=False)} for each in (tables[default][seed], table))
             missing += [(machine, what) for machine in {clip[0] for clip in own ^ others}]
     return missing
 
 
-def _folders(runs: Sequence[RunDirectory], data: Path | None) -> dict[RunDirectory, ScoreFolder]:
+def _score_folders(runs: Sequence[RunDirectory], data: Path | None) -> dict[RunDirectory, ScoreFolder]:
     """Where the scores that are asked for lie, of each run that has them."""
     if data is None:
         return {run: run.scores for run in runs}
@@ -211,7 +220,7 @@ def _folders(runs: Sequence[RunDirectory], data: Path | None) -> dict[RunDirecto
     return folders
 
 
-def _labels(folder: ScoreFolder) -> bool:
+def _has_labels(folder: ScoreFolder) -> bool:
     """Whether any test clip has a label."""
     return any((folder.table(scorer)["label"] != "").any() for scorer in folder.scorers[:1])
 
@@ -241,9 +250,11 @@ def with_truth(table: pd.DataFrame, truth: GroundTruth, year: Year) -> pd.DataFr
     section is missing, is listed twice, or is not in the ground truth.
     """
     table = table[table["split"] == Split.TEST]
-    parts = [
-        _joined(rows, unit, clips) for unit, clips in truth.items() if not (rows := table[_is_of(table, unit)]).empty
-    ]
+    parts = []
+    for unit, clips in truth.items():
+        rows = table[_is_of(table, unit)]
+        if not rows.empty:
+            parts.append(_joined(rows, unit, clips))
     if not parts:
         sections = ", ".join(sorted({*(table["machine"] + " " + table["section"])}))
         raise AsdError(f"the run has scores of {sections}, none of them in the evaluation set of {year.year}")

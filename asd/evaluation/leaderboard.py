@@ -19,7 +19,7 @@ from asd.challenge.years import get_year
 from asd.core.runtime import log
 from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import NAMED, is_all
-from asd.evaluation.labelling import CLIP, EvaluatedPart, labelled_scores
+from asd.evaluation.labelling import CLIP_COLUMNS, labelled_scores
 from asd.evaluation.markdown import table, write_results
 from asd.evaluation.rule import meant_year
 from asd.evaluation.tables import measure_name, rule_name, rule_sentence
@@ -49,7 +49,7 @@ class Member:
 
     def basis(self) -> Basis:
         """What runs that are compared have in common: the rule, and what every seed scored."""
-        clips = next(iter(self.by_seed.values()))[CLIP].astype(str).to_numpy().tolist()
+        clips = next(iter(self.by_seed.values()))[CLIP_COLUMNS].astype(str).to_numpy().tolist()
         return get_year(self.year).rule, tuple(sorted(map(tuple, clips)))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from asd.core.runtime import log
-from asd.evaluation.completeness import chosen_runs, years_of
+from asd.evaluation.completeness import chosen_runs
 from asd.metrics import evaluate_table
 from asd.runs import score_table
 from asd.types import AsdError, Clip
@@ -38,7 +38,7 @@ def meant_year(
     folders = [folder for folder in scored if folder and folder.scorers]
     if any(folder.is_own_data for folder in folders):
         return PLAIN_YEAR, True
-    years = sorted({known for run in found for known in years_of(run)}) or [LATEST_YEAR]
+    years = sorted({year for run in found if (year := run.year())}) or [LATEST_YEAR]
     if len(years) > 1:
         every = " and ".join(f"year={each}" for each in years)
         what = "members" if len(years_of(found[0])) > 1 else "machines"

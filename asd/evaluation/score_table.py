@@ -48,7 +48,7 @@ def read_sections(table: pd.DataFrame, *, with_domains: bool) -> list[SectionSco
     Args:
         with_domains: whether every row must tell its domain; if not, the column is ignored.
     """
-    require_columns(table, "machine", "section", "split", "label", "score", *["domain"] * with_domains)
+    require_columns(table, "machine", "section", "split", "label", "score", *(["domain"] if with_domains else []))
     test = table[table["split"] == Split.TEST]
     if test.empty:
         raise AsdError(f"the score table has {len(table)} rows and none of them is of the test split")
@@ -65,6 +65,11 @@ def require_columns(table: pd.DataFrame, *names: str) -> None:
     """Raises AsdError where a score table lacks columns."""
     if absent := [name for name in names if name not in table]:
         raise AsdError(f"the score table has no column {', '.join(absent)}; it needs {', '.join(names)}")
+
+
+def domains_of(rule: MetricRule) -> tuple[str, ...]:
+    """The domains within which the decisions of a section are measured; ("",): all clips, where a year has none."""
+    return ("",) if rule == "per_id" else tuple(Domain)
 
 
 def comparisons(section: SectionScores, rule: MetricRule) -> dict[str, tuple[BoolArray, float]]:

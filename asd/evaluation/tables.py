@@ -16,7 +16,7 @@ from asd.challenge.years import MetricRule, get_year
 from asd.evaluation.confidence import bootstrap_official_score, decision_intervals
 from asd.evaluation.markdown import spread
 from asd.evaluation.markdown import table as markdown_table
-from asd.evaluation.score_table import read_sections
+from asd.evaluation.score_table import domains_of, read_sections
 from asd.metrics import SectionMetrics, aggregate, decision_metrics, evaluate_table, pauc
 from asd.types import AsdError, Domain
 
@@ -80,7 +80,7 @@ def _decisions95(table: pd.DataFrame, rule: MetricRule) -> dict[str, dict[str, d
         if section.decisions is None:
             continue
         metrics = found.setdefault(section.machine, {}).setdefault(section.section, {})
-        for domain in ("",) if rule == "per_id" else tuple(Domain):
+        for domain in domains_of(rule):
             clips = section.domains == domain
             intervals = decision_intervals(section.is_anomaly[clips], section.decisions[clips])
             metrics |= {f"{name}_{domain}".strip("_"): list(x) for name, x in intervals.items()}
@@ -145,7 +145,7 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
     for scorer, result in evaluation["scorers"].items():
         if full or scorer == evaluation["default"]:
             mark = " (default)" if scorer == evaluation["default"] else ""
-            lines += [f"## {scorer}{mark}", "", *_tables(evaluation, scorer), ""]
+            lines += [f"## {scorer}{mark}", "", *_lines_of_scorer(evaluation, scorer), ""]
         else:
             lines.append(f"{scorer}: {_score_name(evaluation)} {_percent(result, len(evaluation['seeds']))}")
     return "\n".join(lines)
@@ -159,7 +159,7 @@ def decisions_as_markdown(evaluation: Mapping[str, Any]) -> str:
     if not all(name in values for values in sections for name in names):
         raise AsdError("a page of decisions needs those of both domains; the test clips of some machine have none")
     machines = {**result["machines"], "mean": {"": {name: np.mean([v[name] for v in sections]) for name in names}}}
-    return "\n".join(_table(machines, names, {}, result["decisions95"]))
+    return "\n".join(_section_table(machines, names, {}, result["decisions95"]))
 
 
 def rule_name(year: int, *, plain: bool) -> str:
@@ -186,14 +186,14 @@ def _percent(result: Mapping[str, Any], n_seeds: int) -> str:
     return score if n_seeds == 1 else f"{score} ± {100 * result['official_score_std']:.2f} over {n_seeds} seeds"
 
 
-def _tables(evaluation: Mapping[str, Any], scorer: str) -> list[str]:
+def _lines_of_scorer(evaluation: Mapping[str, Any], scorer: str) -> list[str]:
     """AUC and pAUC of every section, the score, and what the decisions are worth."""
     result, untrained = evaluation["scorers"][scorer], evaluation.get("untrained_sections", {})
     machines: Mapping[str, Any] = result["machines"]
     named = {name for sections in machines.values() for values in sections.values() for name in values}
     low, high = result["official_score_bootstrap95"]
     lines = [
-        *_table(machines, [name for name in _AREAS if name in named], untrained, {}),
+        *_section_table(machines, [name for name in _AREAS if name in named], untrained, {}),
         "",
         f"**{_score_name(evaluation)} {_percent(result, len(evaluation['seeds']))}**; "
         f"95 % of bootstrapped clips {100 * low:.2f} to {100 * high:.2f}",
@@ -201,11 +201,11 @@ def _tables(evaluation: Mapping[str, Any], scorer: str) -> list[str]:
     metrics = (f"{name}{domain}" for domain in ("", "_source", "_target") for name in _DECIDED)
     if decisions := [name for name in metrics if name in named]:
         title = "Decisions at the threshold (in brackets, exact intervals of 95 %):"
-        lines += ["", title, "", *_table(machines, decisions, untrained, result.get("decisions95", {}))]
+        lines += ["", title, "", *_section_table(machines, decisions, untrained, result.get("decisions95", {}))]
     return lines
 
 
-def _table(
+def _section_table(
     machines: Mapping[str, Any], metrics: Sequence[str], untrained: Mapping[str, Any], intervals: Mapping[str, Any]
 ) -> list[str]:
     """A row per machine and section, a column per metric, in per cent; with an interval where there is one."""

@@ -4,9 +4,9 @@ from asd.runs.directory import FRONT_END_FILE as FRONT_END_FILE
 from asd.runs.directory import RECORDED_FILE as RECORDED_FILE
 from asd.runs.directory import RunDirectory as RunDirectory
 from asd.runs.directory import TrainingDirectory as TrainingDirectory
-from asd.runs.directory import directories_with as directories_with
 from asd.runs.directory import interrupted_fingerprint as interrupted_fingerprint
 from asd.runs.finding import begun_runs as begun_runs
+from asd.runs.finding import directories_with as directories_with
 from asd.runs.finding import find_runs as find_runs
 from asd.runs.finding import machine_names as machine_names
 from asd.runs.finding import require_same_seeds as require_same_seeds

@@ -12,20 +12,18 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 import yaml
 from safetensors import SafetensorError, safe_open
 
-from asd.challenge.years import get_year
+from asd.challenge.years import YEARS, get_year
 from asd.core.files import alone, read_json, read_yaml, write_json, write_text
 from asd.core.runtime import file_hash, fingerprint, log
-from asd.places import check_listed, mirrored, place_name, unreadable, written
+from asd.places import mirrored, place_name, unreadable, written
 from asd.runs.scores import ScoreFolder
 from asd.types import AsdError
-
-T = TypeVar("T", bound="TrainingDirectory")
 
 STATE = "state.safetensors"
 _FIT_FACTS = {"settings", "data", "version", "sections", "machine", "files"}  # keys that fit.json has at least
@@ -167,6 +165,21 @@ class RunDirectory(TrainingDirectory):
             return mirrored(given)
         return get_year(settings["year"]).dev_root if "year" in settings and "members" not in settings else None
 
+    def year(self) -> int | None:
+        """The challenge year that it was trained with; None where its configuration does not tell."""
+        if (known := self.config().get("year")) is None or known in YEARS:
+            return known
+        years = ", ".join(map(str, YEARS))
+        raise AsdError(f"{self.path / 'config.yaml'} holds year={known!r}; write one of {years} there")
+
+    def sample_rate_hz(self) -> int:
+        """Of what it has learnt from; `AsdError` where its configuration does not tell."""
+        try:
+            return int(self.config()["sample_rate_hz"])
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"{self.path}/config.yaml is missing or damaged (it tells no sample_rate_hz)"
+            raise AsdError(f"{what}; copy it again, or start the same train again") from error
+
     def fused_members(self) -> list[str]:
         """The runs that this one was fused of; [] for a run that was trained."""
         return list(self.config().get("members", ()))
@@ -268,19 +281,6 @@ class RunDirectory(TrainingDirectory):
         if not isinstance(name, str):
             raise AsdError(f"{self.path}/DONE is damaged (it names no scorer); remove it, and `score` writes it anew")
         return name
-
-
-def directories_with(kind: type[T], root: Path, file: str, name: str | None = None) -> list[T]:
-    """The directories <name>/seed<k> under `root` that hold a file ("": any), of one name or all, by path and seed."""
-    check_listed(root)
-    folders = [folder for folder in (root.iterdir() if root.is_dir() else ()) if name in (None, folder.name)]
-    for folder in folders:
-        check_listed(folder)
-    places = [place for folder in folders for place in folder.glob("seed*") if place.name[4:].isdecimal()]
-    for place in places:
-        check_listed(place)  # none is to be missing without a word
-    found = [kind(place) for place in places if (place / file).exists()]
-    return sorted(found, key=lambda run: (run.path.parent, run.seed))
 
 
 def interrupted_fingerprint(folder: Path) -> str | None:

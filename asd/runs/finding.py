@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from asd.core.files import read_json
 from asd.core.runtime import log
 from asd.core.storage import fetch
 from asd.places import check_listed
-from asd.runs.directory import RunDirectory, directories_with
+from asd.runs.directory import RunDirectory, TrainingDirectory
 from asd.runs.scores import ScoreFolder
 from asd.types import AsdError
+
+T = TypeVar("T", bound=TrainingDirectory)
 
 
 def run_names(runs: Path) -> list[str]:
@@ -87,6 +89,19 @@ def _none_found(root: Path, seed: int | None, machine: str | None, every: Sequen
     wanted = f" with seed={seed} (there are: {', '.join(str(run.seed) for run in every)})" if every else ""
     place = root if machine is None else root / machine
     return AsdError(f"{place} holds no complete run{wanted}; start the same train or enroll again: it resumes")
+
+
+def directories_with(kind: type[T], root: Path, file: str, name: str | None = None) -> list[T]:
+    """The directories <name>/seed<k> under `root` that hold a file ("": any), of one name or all, by path and seed."""
+    check_listed(root)
+    folders = [folder for folder in (root.iterdir() if root.is_dir() else ()) if name in (None, folder.name)]
+    for folder in folders:
+        check_listed(folder)
+    places = [place for folder in folders for place in folder.glob("seed*") if place.name[4:].isdecimal()]
+    for place in places:
+        check_listed(place)  # none is to be missing without a word
+    found = [kind(place) for place in places if (place / file).exists()]
+    return sorted(found, key=lambda run: (run.path.parent, run.seed))
 
 
 def begun_runs(runs: Path, name: str) -> list[RunDirectory]:

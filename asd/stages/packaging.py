@@ -19,16 +19,7 @@ from asd.challenge.years import Unit, Year, get_year
 from asd.core.files import atomic
 from asd.core.runtime import log
 from asd.core.storage import fetch
-from asd.evaluation.completeness import (
-    ALL,
-    declared_of,
-    is_all,
-    missing_runs,
-    missing_scores,
-    require_whole,
-    sample_rate_of,
-    years_of,
-)
+from asd.evaluation.completeness import ALL, declared_of, is_all, missing_runs, missing_scores, require_whole
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
 from asd.runs import RunDirectory, find_runs, warn_of_run
@@ -128,7 +119,7 @@ def _packaged(config: Submit, out: Path) -> Package:
     table = pd.concat([run.scores.table(scorer) for run in runs])
     table = table.loc[[_is_packed(*key, real) for key in zip(table["machine"], table["section"], strict=True)]]
     fetch(runs[0].path)
-    declared = {"sampling_rate_hz": sample_rate_of(runs[0]), **declared_of(runs[0])}
+    declared = {"sampling_rate_hz": runs[0].sample_rate_hz(), **declared_of(runs[0])}
     results = _development_results(config, config.development or name, scorer, year)
     if strange := sorted(declared.keys() - {field.name for field in fields(SystemFacts)}):
         log.warning("%s declares %s, which no meta file asks for; it is left out", runs[0].path, named(strange))

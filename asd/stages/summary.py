@@ -21,7 +21,7 @@ import pandas as pd
 
 from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
-from asd.evaluation.completeness import Folders, absent_machines, missing_scores, years_of
+from asd.evaluation.completeness import Folders, absent_machines, missing_scores
 from asd.evaluation.confidence import decision_intervals
 from asd.evaluation.labelling import evaluation_name
 from asd.evaluation.leaderboard import as_markdown as board_table
@@ -147,7 +147,7 @@ def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     """Where the fused scores are."""
     folders = {run: run.scores for run in runs}
     places = [f"  {folder.path}" for folder in folders.values()]
-    advice = _evaluate(config.name, config, year_of(runs[0]) or LATEST_YEAR, folders)
+    advice = _evaluate(config.name, config, runs[0].year() or LATEST_YEAR, folders)
     if not advice and any(folder.is_own_data for folder in folders.values()):
         advice = f"next: python -m asd report {run_options(config.name, config.runs)}"
     return "\n".join([f"fused {', '.join(config.members)}:", *places, advice or _unlabelled(folders)])
