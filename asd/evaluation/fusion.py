@@ -77,18 +77,25 @@ def fuse_runs(
         run.clear()
         run.write_config({"members": [*members], "method": method, **known})
     for run, parts, (test, training) in fused:
-        threshold = fit_threshold(training["score"].to_numpy(float), **decision, scorer=f"{SCORER} of {run.machine}")
-        test["decision"] = threshold.decide(test["score"].to_numpy(float))
-        with atomic(run.model) as folder:
-            folder.mkdir()
-            training.rename(columns={"score": SCORER}).to_csv(folder / "training_scores.csv", index=False)
-            write_json(folder / "facts.json", _facts(parts))
-        run.scores.write({SCORER: test}, {SCORER: asdict(threshold)}, _scored_data(parts))
-        scored = digests(runs, [member.scores for part in parts for member in part.runs])
-        facts = {"default": SCORER, "scorers": [SCORER], "scored": scored, "seconds": 0.0}
-        run.finish(fingerprint(run.config(), test["score"].tolist()), **facts)
+        _write(run, parts, test, training, decision)
         publish(run.path)
     return [run for run, _, _ in fused]
+
+
+def _write(
+    run: RunDirectory, members: Sequence[Member], test: pd.DataFrame, training: pd.DataFrame, decision: dict[str, Any]
+) -> None:
+    """Completes a fused run: training scores and facts in place of a model, scores with decisions, and DONE."""
+    threshold = fit_threshold(training["score"].to_numpy(float), **decision, scorer=f"{SCORER} of {run.machine}")
+    test["decision"] = threshold.decide(test["score"].to_numpy(float))
+    with atomic(run.model) as folder:
+        folder.mkdir()
+        training.rename(columns={"score": SCORER}).to_csv(folder / "training_scores.csv", index=False)
+        write_json(folder / "facts.json", _facts(members))
+    run.scores.write({SCORER: test}, {SCORER: asdict(threshold)}, _scored_data(members))
+    scored = digests(run.path.parents[2], [own.scores for member in members for own in member.runs])
+    facts = {"default": SCORER, "scorers": [SCORER], "scored": scored, "seconds": 0.0}
+    run.finish(fingerprint(run.config(), test["score"].tolist()), **facts)
 
 
 def _year_of(members: Sequence[Member]) -> dict[str, int]:
@@ -205,10 +212,10 @@ def fuse_rank(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> F
 
     Robust to members whose scores have long tails, but coarse: n training clips give n + 1 ranks.
     """
-    ranks = [
-        np.searchsorted(np.sort(t), s, side="left") / len(t) + 1e-6 * ScoreNormalizer.of(t).z(s)
-        for s, t in zip(scores, training, strict=True)
-    ]
+    ranks = []
+    for own, own_training in zip(scores, training, strict=True):
+        share_below = np.searchsorted(np.sort(own_training), own, side="left") / len(own_training)
+        ranks.append(share_below + 1e-6 * ScoreNormalizer.of(own_training).z(own))
     return np.mean(ranks, axis=0)
 
 

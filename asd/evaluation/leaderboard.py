@@ -105,17 +105,19 @@ def _boards(members: Sequence[Member]) -> list[list[Member]]:
     """Runs that can be compared, the largest group first; one on fewer machines must have a run more."""
     whole = {frozenset(member.machines) for member in members}
     shared = {one & other for one, other in combinations(whole, 2)} - {frozenset()}
-    groups: dict[Basis, list[Member]] = {}
+    groups: dict[Basis, list[Member]] = {}  # those on many machines first
     for machines in sorted(whole | shared, key=lambda each: (-len(each), sorted(each))):
         for member in members:
             if machines <= {*member.machines}:
                 part = member.on(sorted(machines))
                 groups.setdefault(part.basis(), []).append(part)
     boards: list[list[Member]] = []
-    for group in groups.values():  # on many machines first
-        names, own = {member.name for member in group}, {*group[0].machines}
-        larger = [{each.name for each in board} for board in boards if own < {*board[0].machines}]
-        if names not in larger and (len(group) > 1 or not any(names <= others for others in larger)):
+    for group in groups.values():
+        names, machines = {member.name for member in group}, frozenset(group[0].machines)
+        on_more = [board for board in boards if machines < {*board[0].machines}]
+        compared = [{member.name for member in board} for board in on_more]
+        is_new = names not in compared if len(group) > 1 else not any(names <= others for others in compared)
+        if is_new:
             boards.append(group)
     return sorted(boards, key=len, reverse=True)
 
