@@ -59,7 +59,12 @@ def address_of(path: Path) -> str | None:
     """The address that a path stands for; None for a path that stands for itself."""
     _, mark, inner = str(path.absolute()).partition(f"/{_MARK}/")
     protocol, _, rest = inner.partition("/")
-    return f"{protocol}://{'/' * (protocol in _ROOTED)}{rest}" if mark and rest else None
+    return f"{_scheme(protocol)}{rest}" if mark and rest else None
+
+
+def _scheme(protocol: str) -> str:
+    """What an address begins with: file:/// or s3://."""
+    return f"{protocol}:///" if protocol in _ROOTED else f"{protocol}://"
 
 
 def braced(pattern: str) -> list[str]:
@@ -85,7 +90,7 @@ def spelled(text: str) -> str:
     """A text with addresses in place of their mirrors, in UTF-8."""
     text = in_utf8(text)
     mirrors = re.compile(rf"(?:{re.escape(str(_cache()))}|[^\s,;:='\"(]*)/{_MARK}/([a-z0-9+.:-]+)/")
-    return mirrors.sub(lambda m: f"{m[1]}://{'/' * (m[1] in _ROOTED)}", text) if _MARK in text else text
+    return mirrors.sub(lambda match: _scheme(match[1]), text) if _MARK in text else text
 
 
 def _given(value: Any) -> Any:

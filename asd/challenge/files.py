@@ -47,13 +47,12 @@ Table = dict[str, dict[str, str]]  # key of a recording -> attributes
 def has_challenge_names(root: Path) -> bool:
     """Whether a folder of `<machine>/train` and the like holds a recording that is named as in the challenge."""
     folders = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
-    return any(
-        follows_grammar(path, folder.name, split)
-        for folder in folders
-        for split, names in FOLDERS.items()
-        for name in (*names, _RENAMED)
-        for path in find_recordings(folder / name)
-    )
+    for folder in folders:
+        for split, names in FOLDERS.items():
+            paths = [path for name in (*names, _RENAMED) for path in find_recordings(folder / name)]
+            if any(follows_grammar(path, folder.name, split) for path in paths):
+                return True
+    return False
 
 
 def list_machines(root: Path) -> list[str]:
@@ -109,11 +108,10 @@ def attribute_gaps(root: Path, machine: str) -> list[str]:
     folder = machine_folder(root, machine)
     files = {name: [path.name for path in find_recordings(folder / name)] for name in _WITH_CLIPS}
     rows = read_attributes(folder)
-    sentences = [
-        f"{folder / name} holds recordings in folders below, which are not read: {count_and_first(below)}"
-        for name, own in files.items()
-        if (below := [str(p) for p in find_in_tree(folder / name) if p.parent != folder / name])
-    ]
+    sentences = []
+    for place in (folder / name for name in files):
+        if below := [str(path) for path in find_in_tree(place) if path.parent != place]:
+            sentences.append(f"{place} holds recordings in folders below, which are not read: {count_and_first(below)}")
     others = [p for p in folder.glob("[aA][tT][tT][rR]*.*") if is_table(p) and p not in _attribute_tables(folder)]
     sentences += [f"{path} is not read: tables of attributes are called attributes_00.csv" for path in others]
     if strange := unmatched(rows, itertools.chain(*files.values())):
@@ -140,21 +138,29 @@ def _machine_folders(root: Path) -> dict[str, Path]:
         )
     found: dict[str, Path] = {}
     for folder in sorted(root.iterdir()):
-        if folder.name.startswith(".") or not any((folder / name).is_dir() for name in _WITH_CLIPS):
+        if folder.name.startswith(".") or not _is_machine(folder):
             continue
         name = unicodedata.normalize("NFC", folder.name)
         if name in found:
             raise AsdError(f"{found[name]} and {folder} are one name in two spellings: rename one of them.")
         found[name] = folder
     if not found:
-        root = root.absolute()
-        near = (root, root.parent, *sorted(root.glob("*/*")), *sorted(root.glob("*/*/*")))
-        machine = next((folder for folder in near if any((folder / n).is_dir() for n in _WITH_CLIPS)), None)
-        hint = f"; for the machine {machine.name}, say data={machine.parent} machine={machine.name}" if machine else "."
-        if machine and root in machine.parents:
-            hint += ", or put the folders of all machines into one"
-        raise AsdError(f"{root} holds no machine: expected <machine>/train and <machine>/test in it{hint}")
+        raise _no_machine(root.absolute())
     return dict(sorted(found.items()))
+
+
+def _is_machine(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in _WITH_CLIPS)
+
+
+def _no_machine(root: Path) -> AsdError:
+    """The error for a folder without a machine; it names one that lies above or below."""
+    near = (root, root.parent, *sorted(root.glob("*/*")), *sorted(root.glob("*/*/*")))
+    machine = next(filter(_is_machine, near), None)
+    hint = f"; for the machine {machine.name}, say data={machine.parent} machine={machine.name}" if machine else "."
+    if machine and root in machine.parents:
+        hint += ", or put the folders of all machines into one"
+    return AsdError(f"{root} holds no machine: expected <machine>/train and <machine>/test in it{hint}")
 
 
 def _recordings(folder: Path, split: Split, original_names: bool) -> list[Path]:

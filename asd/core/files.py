@@ -190,27 +190,33 @@ def load_yaml(text: str | bytes) -> Any:
 
 
 def _refuse_traps(text: str | bytes) -> None:
-    """YAMLError for what `load_yaml` refuses and YAML allows; libyaml crashes where too much is nested."""
-    parts: list[tuple[Any, list[tuple[str | None, float]]]] = [(None, [])]  # those that are open, with what they hold
+    """YAMLError for what `load_yaml` refuses and YAML allows; libyaml crashes where too much is nested.
+
+    Walks through the document without building it. Of each mapping and list that is open it knows the items so far: the
+    text of those that are text, which may be keys, and how many values each stands for once aliases are unfolded.
+    """
+    opened: list[tuple[Any, list[tuple[str | None, float]]]] = [(None, [])]  # event that began it, and its items
     sizes: dict[str | None, float] = {}  # by anchor
     for event in yaml.parse(text, _LOADER):
         if isinstance(event, yaml.CollectionStartEvent):
-            parts.append((event, []))
-            sizes[event.anchor] = math.inf  # of a part that holds itself
-            if len(parts) > _MOST_LEVELS:
+            opened.append((event, []))
+            sizes[event.anchor] = math.inf  # of one that holds itself
+            if len(opened) > _MOST_LEVELS:
                 raise yaml.YAMLError("it is nested too deeply")
         elif isinstance(event, yaml.CollectionEndEvent):
-            first, held = parts.pop()
-            keys = Counter(name for name, _ in held[::2] if isinstance(event, yaml.MappingEndEvent))
-            for name in (name for name, n in keys.items() if name is not None and n > 1):
-                raise yaml.YAMLError(f"line {first.start_mark.line + 1} begins a part that has {name} twice; keep one")
-            sizes[first.anchor] = 1 + sum(size for _, size in held)
-            parts[-1][1].append((None, sizes[first.anchor]))
+            first, items = opened.pop()
+            keys = [name for name, _ in items[::2]] if isinstance(event, yaml.MappingEndEvent) else []
+            for name, n in Counter(keys).items():
+                if name is not None and n > 1:
+                    line = first.start_mark.line + 1
+                    raise yaml.YAMLError(f"line {line} begins a part that has {name} twice; keep one")
+            sizes[first.anchor] = 1 + sum(size for _, size in items)
+            opened[-1][1].append((None, sizes[first.anchor]))
         elif isinstance(event, yaml.AliasEvent):
-            parts[-1][1].append((None, sizes.get(event.anchor, 1)))
+            opened[-1][1].append((None, sizes.get(event.anchor, 1)))
         elif isinstance(event, yaml.ScalarEvent):
-            parts[-1][1].append((event.value, 1))
-    if sum(size for _, size in parts[0][1]) > MOST_VALUES:
+            opened[-1][1].append((event.value, 1))
+    if sum(size for _, size in opened[0][1]) > MOST_VALUES:
         raise yaml.YAMLError(f"its aliases unfold to more than {MOST_VALUES} values: write them out")
 
 

@@ -155,7 +155,8 @@ def own_code(classes: Iterable[type]) -> str:
 
 def _read_code(path: Path, module: Name, found: dict[Name, str]) -> None:
     """Adds the hashes of a module and of those in its folder or package that it imports; nothing is executed."""
-    root = path.parents[len(module) - 1 + (path.stem == "__init__")]
+    levels = len(module) if path.stem == "__init__" else len(module) - 1
+    root = path.parents[levels]
     todo = [(path, module)]
     while todo:
         file, name = todo.pop()
@@ -163,7 +164,9 @@ def _read_code(path: Path, module: Name, found: dict[Name, str]) -> None:
             continue
         content = file.read_bytes()
         found[name] = hashlib.sha256(content).hexdigest()
-        for used in _imports(content, name if file.stem == "__init__" else name[:-1]) if file.suffix == ".py" else ():
+        if file.suffix != ".py":  # compiled
+            continue
+        for used in _imports(content, package=name if file.stem == "__init__" else name[:-1]):
             if used[0] in _NOT_OWN or (root.name in _INSTALLED and used[0] != module[0]):
                 continue
             parts = [(root.joinpath(*used[:n]), used[:n]) for n in range(1, len(used) + 1)]

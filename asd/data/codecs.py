@@ -133,10 +133,11 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
                 f"{path} contradicts itself: its header says {file.channels} x {file.subtype} a sample, and {told} "
                 f"bytes, not {frame_bytes}; write it anew with a right header, or remove it"
             )
-        if beyond := _beyond(path, content):
+        if unfinished := _unfinished(path, content):
+            promised, held = unfinished
             raise AsdError(
-                f"{path} was not finished: its header promises {beyond[0]} bytes of samples, the file holds "
-                f"{beyond[1]}; copy it again, or have its length corrected (WAV: ffmpeg -ignore_length 1 -i IN OUT)"
+                f"{path} was not finished: its header promises {promised} bytes of samples, the file holds "
+                f"{held}; copy it again, or have its length corrected (WAV: ffmpeg -ignore_length 1 -i IN OUT)"
             )
         samples = file.read(file.frames, dtype=kind, always_2d=True).T
         if samples.shape[1] < _LEAST_DECODED * file.frames:
@@ -146,7 +147,7 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
 
 
 def behind_id3(content: bytes) -> int:
-    """Where a file begins behind the tags that programs put before it: of MP3 as a rule, but of any other, too."""
+    """Where a file begins behind its ID3 tags, which programs put before MP3 as a rule, but before any other, too."""
     at = 0
     while content[at : at + 3] == b"ID3" and at + 10 <= len(content):
         a, b, c, d = content[at + 6 : at + 10]  # seven bits each
@@ -175,11 +176,11 @@ def _wav_with_its_length(content: bytes) -> bytes:
     return content
 
 
-def _beyond(path: Path, content: bytes) -> tuple[int, int] | None:
-    """Bytes of samples that a header of WAV or AIFF promises, and those that there are, where more follow in no chunk.
+def _unfinished(path: Path, content: bytes) -> tuple[int, int] | None:
+    """Bytes of samples that a header of WAV or AIFF promises, and more that there are; None where it tells all of them.
 
-    A recorder writes the length when it stops, and sometimes now and then before. Zeros are what it had set aside.
-    `AsdError` for RF64 that holds less.
+    A recorder that is cut off has written the length now and then before, or not at all: samples follow behind the last
+    chunk. Zeros there are space that it had set aside. `AsdError` for RF64 that holds less than it promises.
     """
     for name, at, size in riff_chunks(content):
         if name not in (b"data", b"SSND"):

@@ -74,6 +74,7 @@ def mp3_with_its_length(content: bytes) -> bytes:
         n_frames -= 1
         if told >= n_frames:
             return content  # what is missing is missed when it is decoded
+    # version, rate and channels are those of the others; without a checksum (| 1), and with the eighth bit rate for room
     header = bytes([255, content[1] | 1, 8 << 4 | content[2] & 12, content[3]])
     said = header.ljust(_tag_at(header), b"\0") + b"Info" + struct.pack(">II", 1, n_frames)
     return said.ljust(_mp3_frame_bytes(header, 0), b"\0") + content[0 if told is None else size :]
@@ -86,13 +87,17 @@ def _mp3_frames(content: bytes) -> Iterator[int]:
     def size_of(at: int) -> int:
         return _mp3_frame_bytes(content, at) if _mp3_kind(content[at : at + 4]) == kind else 0
 
+    def is_one_of_two(at: int) -> bool:
+        size = size_of(at)
+        return size > 0 and _mp3_kind(content[at + size : at + size + 4]) == kind
+
     while 0 <= at < len(content):
         if size := size_of(at):
             yield at
             at += size
             continue
         at = content.find(b"\xff", at + 1)
-        while at >= 0 and not ((size := size_of(at)) and _mp3_kind(content[at + size : at + size + 4]) == kind):
+        while at >= 0 and not is_one_of_two(at):  # by chance, four bytes may look like a frame
             at = content.find(b"\xff", at + 1)
 
 
