@@ -74,7 +74,7 @@ def mp3_with_its_length(content: bytes) -> bytes:
         n_frames -= 1
         if told >= n_frames:
             return content  # what is missing is missed when it is decoded
-    # version, rate and channels are those of the others; without a checksum (| 1), and with the eighth bit rate for room
+    # version, rate and channels as of the others; without a checksum (| 1), and at the eighth bit rate, for room
     header = bytes([255, content[1] | 1, 8 << 4 | content[2] & 12, content[3]])
     said = header.ljust(_tag_at(header), b"\0") + b"Info" + struct.pack(">II", 1, n_frames)
     return said.ljust(_mp3_frame_bytes(header, 0), b"\0") + content[0 if told is None else size :]
