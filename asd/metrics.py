@@ -37,16 +37,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from asd.challenge.years import MAX_FPR, MetricRule, get_year
-from asd.evaluation.score_table import (
-    METRICS,
-    BoolArray,
-    FloatArray,
-    SectionScores,
-    comparisons,
-    domains_of,
-    read_sections,
-)
-from asd.types import AsdError
+from asd.evaluation.score_table import METRICS, BoolArray, FloatArray, SectionScores, comparisons, read_sections
+from asd.types import AsdError, Domain
 
 SectionMetrics = dict[str, float]
 
@@ -218,7 +210,7 @@ def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
     }
     if section.decisions is None:
         return metrics
-    for domain in domains_of(rule):
+    for domain in ("",) if rule == "per_id" else tuple(Domain):
         clips = section.domains == domain
         metrics |= decision_metrics(section.is_anomaly[clips], section.decisions[clips], f"_{domain}" if domain else "")
     return metrics

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import torch
     from threadpoolctl import ThreadpoolController
 
-
 T = TypeVar("T")
 R = TypeVar("R")
 Name = tuple[str, ...]  # of a module: the packages around it, and its own

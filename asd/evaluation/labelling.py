@@ -22,7 +22,6 @@ from asd.types import AsdError, Split
 EvaluatedPart = Literal["dev", "eval"]
 Tables = dict[str, dict[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
 
-
 CLIP_COLUMNS = ["machine", "section", "domain", "label", "file"]  # agree where scores are averaged or compared
 
 

@@ -67,11 +67,6 @@ def require_columns(table: pd.DataFrame, *names: str) -> None:
         raise AsdError(f"the score table has no column {', '.join(absent)}; it needs {', '.join(names)}")
 
 
-def domains_of(rule: MetricRule) -> tuple[str, ...]:
-    """The domains within which the decisions of a section are measured; ("",): all clips, where a year has none."""
-    return ("",) if rule == "per_id" else tuple(Domain)
-
-
 def comparisons(section: SectionScores, rule: MetricRule) -> dict[str, tuple[BoolArray, float]]:
     """Which clips each metric of a rule compares: for each, in order, a mask (n_clips,) and its `max_fpr`.
 

@@ -16,7 +16,7 @@ from asd.challenge.years import MetricRule, get_year
 from asd.evaluation.confidence import bootstrap_official_score, decision_intervals
 from asd.evaluation.markdown import spread
 from asd.evaluation.markdown import table as markdown_table
-from asd.evaluation.score_table import domains_of, read_sections
+from asd.evaluation.score_table import read_sections
 from asd.metrics import SectionMetrics, aggregate, decision_metrics, evaluate_table, pauc
 from asd.types import AsdError, Domain
 
@@ -80,7 +80,7 @@ def _decisions95(table: pd.DataFrame, rule: MetricRule) -> dict[str, dict[str, d
         if section.decisions is None:
             continue
         metrics = found.setdefault(section.machine, {}).setdefault(section.section, {})
-        for domain in domains_of(rule):
+        for domain in ("",) if rule == "per_id" else tuple(Domain):
             clips = section.domains == domain
             intervals = decision_intervals(section.is_anomaly[clips], section.decisions[clips])
             metrics |= {f"{name}_{domain}".strip("_"): list(x) for name, x in intervals.items()}

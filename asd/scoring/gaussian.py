@@ -154,12 +154,7 @@ class Whitening:
 def _axes_of_scatter(
     within: FloatArray, apart: FloatArray, intensity: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Axes, gains and rest of a `Whitening` without faults.
-
-    Args:
-        within, apart: (n, dims), whose squared sums are the covariance within groups and that of their means.
-        intensity: of the shrinkage towards a sphere with the variance within groups.
-    """
+    """Axes, gains and rest of a `Whitening`; within.T @ within is the scatter within groups, apart's of their means."""
     rows, dims = np.concatenate([within, apart]) if len(apart) else within, within.shape[1]
     if dims <= len(rows):
         squares, axes = np.linalg.eigh(rows.T @ rows)

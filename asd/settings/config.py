@@ -35,7 +35,6 @@ from asd.types import AsdError, FrontEnd, FrontEndName
 MOST_HZ = 1_000_000  # of a recording
 WITHOUT_VECTORS = ("autoencoder",)  # detectors that know a clip as frames only
 
-
 LayoutName = Literal["auto", "challenge", "table", "mimii", "toyadmos", "industrial", "plain"]
 
 

@@ -39,7 +39,6 @@ ORACLE = "oracle: the best per machine by test labels"
 ELSEWHERE = "chosen on the other machines: leave one machine out"
 _AGAIN = "the same command goes on with them, and with overwrite=true trains anew what has changed"
 
-
 _LINES = "`label: detector=... key=value` lines"
 _SHARED = (  # by all methods
     "data", "normal", "abnormal", "machine", "year", "name", "runs", "seed", "seeds", "overwrite",

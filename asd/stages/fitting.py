@@ -41,16 +41,9 @@ _SURE = 0.99  # confidence that a condition is above a threshold more often: the
 
 def fitted(job: Job) -> Detector:
     """The detector of a job: loaded where the run has it, else fitted (or given weights) and saved."""
-    detector = _detector(
-        job.config,
-        job.config.runs / ".cache",
-        job.run.path,
-        seed=job.run.seed,
-        fingerprint=job.model_fingerprint,
-        supplement=job.supplement,
-        front_end=job.front_end,
-        code=job.code_hash,
-    )
+    known = {"seed": job.run.seed, "front_end": job.front_end, "code": job.code_hash, "supplement": job.supplement}
+    known["fingerprint"] = job.model_fingerprint
+    detector = _detector(job.config, job.config.runs / ".cache", job.run.path, **known)
     foreign = job.is_foreign()
     if job.learn is None or (job.run.fit_facts() and not foreign):
         job.run.check_model()
