@@ -1,12 +1,12 @@
 """An encoder makes vectors of clips; back ends measure how far a clip lies from the normal ones.
 
-An encoder (`encoders`) makes a vector of a clip, in one part or in several. The default learns to tell the machine's
-normal clips from synthetic faults; others learn to tell normal clips apart by machine, section, domain and attributes,
-or come with what they learnt from other sounds.
+The vector that an encoder (`encoders`) makes of a clip has one part or several. The default encoder learns to tell the
+machine's normal clips from synthetic faults; others learn to tell normal clips apart by machine, section, domain and
+attributes, or are pretrained.
 
 Scorers are back ends of `scoring.backends`, fitted to each part of the embeddings. Several parts are brought to one
-scale by their training scores, and averaged. Embeddings of segments have unit length, so that the Euclidean neighbours
-of those are the cosine neighbours of the papers.
+scale by their training scores, and averaged. Embeddings of segments have unit length, so that their Euclidean
+neighbours are the cosine neighbours of the papers.
 
 Source: Wilkinghoff, "Self-supervised learning for anomalous sound detection", ICASSP 2024.
 """

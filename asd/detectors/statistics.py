@@ -1,11 +1,10 @@
 """Score clips by statistics over time of their spectra and envelopes: the default detector; nothing is trained.
 
-The statistics (`features.clip_statistics`) form groups of one kind (`statistic_groups`). A part of a group is one
-vector per clip, at one resolution, with a nearest-neighbour back end of its own over the training clips, or one for
-each of its bands. Leave-one-out scores of the training clips bring all to one scale. Scores are averaged within a
-group, and groups by fixed weights: which group is best on a machine cannot be known from normal clips
-(docs/benchmark.md), and the mean loses little to it. With `statistics.choose=true` what does not find faults planted in
-normal clips has no vote (`choice`).
+The statistics (`features.clip_statistics`) form groups (`statistic_groups`). A part of a group is one vector per clip,
+with a nearest-neighbour back end of its own over the training clips, or one for each of its bands. Scores of all are
+brought to one scale by those of the training clips, averaged within a group, and over groups by fixed weights: which
+group is best on a machine cannot be known from normal clips (docs/benchmark.md). With `statistics.choose=true` what
+does not find faults planted in normal clips has no vote (`choice`).
 
 Scorers:
     ensemble: weighted mean z score over all groups (default).

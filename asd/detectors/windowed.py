@@ -1,19 +1,13 @@
 """Any detector, with long clips in windows and sections on one scale: the wrapper that every detector gets.
 
-The score of a clip is the mean of those of its windows.
+The score of a clip is the mean of those of its windows. Statistics of a short clip scatter more than those of a long
+one, so scores of clips of different lengths cannot be compared. By default windows are as long as the shortest training
+clips, which changes nothing where all are of one length (docs/own-recordings.md). With a shorter `window_s` a short
+event weighs more, and scores are noisier.
 
-Statistics of a short clip scatter more than those of a long one, so scores of clips of different lengths cannot be
-compared. By default windows are as long as the shortest training clips, which changes nothing where all are of one
-length, and no clip is too long for memory (docs/own-recordings.md). A few long recordings are a small bank of nearly
-equal vectors, and what happens in a second is lost in their means, so they are learnt from as several clips.
-
-With `window_s` a bank holds a million rows for a few days of recordings, and a short event weighs more in its window
-than in its clip. Shorter windows are noisier: on six real machines the default detector has an official score of 89.3
-by clips and 81.9 with `window_s=0.5`.
-
-Sections are learnt apart, and normal clips of one score higher than those of another: the fewer it has, the higher. So
-that one threshold holds for all, scores of each section are brought to the mean and deviation of all training scores,
-which changes no order within a section (docs/decisions.md).
+Sections are learnt apart, and the fewer clips a section has, the higher its normal clips score. So that one threshold
+holds for all, scores of each section are brought to the mean and deviation of all training scores, which changes no
+order within a section (docs/decisions.md).
 """
 
 from __future__ import annotations

@@ -1,13 +1,10 @@
 """Explains a score: one part of a clip is swapped for that of a normal neighbour, and the clip is scored again.
 
-The *effect* of a part is score(clip) - score(clip with that part swapped): positive where the part raised
-the score. Parts are frequency bands (the whole time of one band) and stretches (all bands of one piece of
-time). The neighbour is first brought to the clip's level and length, so all parts swapped would be the
-neighbour itself, and a part that is as normal as the neighbour's has no effect. Nothing is needed of a
-detector but that it scores clips.
+The *effect* of a part is score(clip) - score(clip with that part swapped): positive where the part raised the score.
+Parts are frequency bands (the whole time of one band) and stretches (all bands of one piece of time). The neighbour is
+first brought to the clip's level and length. Signals are swapped, so the impulses and modulations of a band are
+explained as well as its level; nothing is cut out, because a shorter clip has a less certain score.
 
-Signals are swapped, not mean levels adjusted: so the way a band moves, its impulses and modulations, is
-explained too; nothing is cut out: a shorter clip has a less certain score, whatever was cut.
 Waveforms are (samples,), frequencies in Hz, times in seconds.
 """
 

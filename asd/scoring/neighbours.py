@@ -1,11 +1,11 @@
 """Nearest neighbours by faiss, measured again in float64: the engine of every neighbour search.
 
-faiss proposes candidates in float32 (flat, exact), or from the most promising lists only, in half precision (ivf, for
+faiss proposes candidates: in float32 (flat, exact), or from the most promising lists only, in half precision (ivf, for
 millions of rows) or as product codes of a byte for four dimensions each (ivfpq, for tens of millions; Jégou, Douze and
 Schmid, "Product quantization for nearest neighbor search", PAMI 2011). Those that may be among the nearest are measured
-anew from the original vectors in float64, and sorted by (distance, row): duplicates lie at distance 0, ties go to the
-lower row. On a flat index these are all that float32 cannot tell from the nearest, so the answer is that of a
-brute-force search; only among more than `MOST_CANDIDATES` such rows may it be another.
+again in float64, from the original vectors, and sorted by distance, ties by the lower row. On a flat index these are
+all that float32 cannot tell from the nearest, so the answer is that of a brute-force search, as long as no more than
+`MOST_CANDIDATES` rows are in doubt.
 
 With weights, distances are w_y d(x, y), the nearest row in that sense is a maximum inner product in two more
 dimensions, -w²d² = (-|x|², 2x, -1) . (w², w²y, w²|y|²), so the same exact index finds it. Lists look for it among

@@ -6,11 +6,11 @@
 What separates a machine's normal sound from faults of many kinds is what its own faults are likely to change, and what
 merely differs between recordings is left out. The first hidden layer of every perceptron is a part of the embedding.
 
-A third of the perceptrons sees levels and envelopes, a third levels alone, in units of their spread within conditions;
-whitening comes behind, in the back end. The last third sees level, flux and roughness of each resolution along the few
-axes on which faults stand out most from how normal clips vary (`scoring.gaussian`): all dimensions of these would be
-more than there are clips, and be learnt by heart. They are also parts of the embedding as they are, with a whitening
-that knows faults in the back end. docs/embedding.md has what each part is worth.
+A third of the perceptrons sees levels and envelopes, a third levels alone, in units of their spread within conditions.
+The last third sees level, flux and roughness of each resolution along the few axes on which faults stand out most from
+how normal clips vary (`scoring.gaussian`), as all of their dimensions would be more than there are clips. These three
+are also parts of the embedding as they are, and the back end whitens them by what it knows of faults.
+docs/embedding.md has what each part is worth.
 """
 
 from __future__ import annotations
