@@ -86,14 +86,6 @@ def _distinct(values: list[T]) -> list[T]:
     return values
 
 
-def _distinct_or_none(names: list[str]) -> list[str]:
-    return _not_empty(names) if names else names
-
-
-def _one_folder(name: str) -> str:
-    return _fit_for_folders(_not_empty([name]))[0]
-
-
 def _usable_name(name: str) -> str:
     if not re.fullmatch(r"[^/\\\s.,:][^/\\\s,:]*", name):
         usable = re.sub(r"[/\\\s,:]+", "_", name.strip()).lstrip("._") or "run"
@@ -124,8 +116,8 @@ _Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
 RunName = Annotated[str, AfterValidator(_usable_name)]
 _SPLIT = BeforeValidator(_split_value)
 Names = Annotated[list[str], _SPLIT, AfterValidator(_not_empty), AfterValidator(_fit_for_folders)]
-FolderName = Annotated[str, AfterValidator(_one_folder)]
-AnyNames = Annotated[list[str], _SPLIT, AfterValidator(_distinct_or_none)]
+FolderName = Annotated[str, AfterValidator(lambda name: _fit_for_folders(_not_empty([name]))[0])]
+AnyNames = Annotated[list[str], _SPLIT, AfterValidator(lambda names: _not_empty(names) if names else names)]
 Seeds = Annotated[list[_Seed], _SPLIT, Field(min_length=1), AfterValidator(_distinct)]
 Numbers = Annotated[list[Annotated[int, Field(ge=1)]], _SPLIT]
 Levels = Annotated[list[float], _SPLIT, Field(min_length=1)]

@@ -26,7 +26,7 @@ from asd.types import AsdError, in_utf8
 
 _MARK = "asd-mirror"  # the folder of all mirrors, by which a path in one is known on any computer
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.:-]*://")
-_ROOTED = ("file", "local")  # protocols whose paths begin at /
+_ROOT = {"file": "/", "local": "/"}  # where paths of a protocol begin, if they are not those of a bucket
 MOST_NAME_BYTES = 180  # of a machine or a run: file systems have 255, and names of files hold more than it
 SUFFIXES = (
     ".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc",
@@ -59,12 +59,7 @@ def address_of(path: Path) -> str | None:
     """The address that a path stands for; None for a path that stands for itself."""
     _, mark, inner = str(path.absolute()).partition(f"/{_MARK}/")
     protocol, _, rest = inner.partition("/")
-    return f"{_scheme(protocol)}{rest}" if mark and rest else None
-
-
-def _scheme(protocol: str) -> str:
-    """What an address begins with: file:/// or s3://."""
-    return f"{protocol}:///" if protocol in _ROOTED else f"{protocol}://"
+    return f"{protocol}://{_ROOT.get(protocol, '')}{rest}" if mark and rest else None
 
 
 def braced(pattern: str) -> list[str]:
@@ -90,7 +85,7 @@ def spelled(text: str) -> str:
     """A text with addresses in place of their mirrors, in UTF-8."""
     text = in_utf8(text)
     mirrors = re.compile(rf"(?:{re.escape(str(_cache()))}|[^\s,;:='\"(]*)/{_MARK}/([a-z0-9+.:-]+)/")
-    return mirrors.sub(lambda match: _scheme(match[1]), text) if _MARK in text else text
+    return mirrors.sub(lambda m: f"{m[1]}://{_ROOT.get(m[1], '')}", text) if _MARK in text else text
 
 
 def _given(value: Any) -> Any:

@@ -127,7 +127,6 @@ _WORDS = {
     "subtract": "spectral subtraction of the far microphone",
 }
 
-
 # Columns of `scores/<scorer>.csv`, in order. `decision` is 0/1; unknown domain and label are empty cells.
 SCORE_COLUMNS = ("machine", "section", "domain", "split", "label", "file", "score", "decision")
 

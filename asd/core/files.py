@@ -192,8 +192,8 @@ def load_yaml(text: str | bytes) -> Any:
 def _refuse_traps(text: str | bytes) -> None:
     """YAMLError for what `load_yaml` refuses and YAML allows; libyaml crashes where too much is nested.
 
-    Walks through the document without building it. Of each mapping and list that is open it knows the items so far: the
-    text of those that are text, which may be keys, and how many values each stands for once aliases are unfolded.
+    Walks through the document without building it. Of the items of an open mapping or list it keeps the text, which may
+    be a key, and how many values each stands for once aliases are unfolded.
     """
     opened: list[tuple[Any, list[tuple[str | None, float]]]] = [(None, [])]  # event that began it, and its items
     sizes: dict[str | None, float] = {}  # by anchor

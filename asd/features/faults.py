@@ -99,23 +99,20 @@ def _another_speed(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
     return added(x, stretched(x, p, rate), p["level_db"])
 
 
-_IMPACTS = (
-    _SOUND
-    | NOISE
-    | {
-        "phase": TURN,
-        "jitter": Range(0.0, 0.15),
-        "strengths": Range(0.3, 1.0, size="samples"),
-        "resonance_hz": Range(200.0, 0.40625, "hz"),
-        "decay_s": Range(0.0005, 0.01, "log"),
-    }
-)
+_IMPACTS = {
+    **(_SOUND | NOISE),
+    "phase": TURN,
+    "jitter": Range(0.0, 0.15),
+    "strengths": Range(0.3, 1.0, size="samples"),
+    "resonance_hz": Range(200.0, 0.40625, "hz"),
+    "decay_s": Range(0.0005, 0.01, "log"),
+}
 _NOISE_BAND = _SOUND | NOISE | CENTRE
 
 ADDED: dict[str, Kind] = {  # a sound to that of the machine
     "tone": Kind(
-        _SOUND
-        | {
+        {
+            **_SOUND,
             "hz": Range(40.0, 0.3125, "hz"),
             "n_harmonics": Range(1.0, _N_HARMONICS + 1.0),
             "amplitudes": Range(0.2, 1.0, size=_N_HARMONICS),
@@ -127,8 +124,8 @@ ADDED: dict[str, Kind] = {  # a sound to that of the machine
         _tone,
     ),
     "modulated_tone": Kind(
-        _SOUND
-        | {
+        {
+            **_SOUND,
             "hz": Range(200.0, 0.4, "hz"),
             "carrier_phase": TURN,
             "rate_hz": Range(4.0, 200.0, "log"),
@@ -138,9 +135,8 @@ ADDED: dict[str, Kind] = {  # a sound to that of the machine
         _modulated_tone,
     ),
     "squeal": Kind(
-        _SOUND
-        | NOISE
-        | {
+        {
+            **(_SOUND | NOISE),
             "hz": Range(800.0, 0.40625, "hz"),
             "wander_hz": Range(10.0, 150.0),
             "flutter_hz": Range(1.0, 20.0),
@@ -150,8 +146,8 @@ ADDED: dict[str, Kind] = {  # a sound to that of the machine
     ),
     "noise": Kind(_NOISE_BAND | {"octaves": Range(0.3, 3.0, "log")}, _noise),
     "rubbing": Kind(
-        _NOISE_BAND
-        | {
+        {
+            **_NOISE_BAND,
             "octaves": Range(0.5, 4.0, "log"),
             "sharpness": Range(0.5, 12.0, "log"),
             "rate_hz": Range(2.0, 60.0, "log"),
@@ -160,8 +156,8 @@ ADDED: dict[str, Kind] = {  # a sound to that of the machine
         _rubbing,
     ),
     "bursts": Kind(
-        _NOISE_BAND
-        | {
+        {
+            **_NOISE_BAND,
             "octaves": Range(0.5, 3.0, "log"),
             "n_bumps": Range(1.0, _N_BURSTS + 1.0),
             "places": Range(size=_N_BURSTS),
@@ -248,8 +244,8 @@ CHANGED: dict[str, Kind] = {  # the sound of the machine itself
     "peak": Kind(CENTRE | {"octaves": Range(0.05, 0.3, "log"), "gain_db": Range(3.0, 15.0, "signed")}, _equalised),
     "drifting": Kind(_WIDE | {"strength": Range(0.1, 0.5), "knots": Range(scale="normal", size=_N_KNOTS)}, _drifting),
     "gaps": Kind(
-        _WIDE
-        | {
+        {
+            **_WIDE,
             "n_bumps": Range(1.0, _N_GAPS + 1.0),
             "places": Range(size=_N_GAPS),
             "lengths_s": Range(0.02, 0.2, "log", size=_N_GAPS),

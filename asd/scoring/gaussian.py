@@ -22,6 +22,7 @@ from asd.scoring.references import FloatArray, References
 from asd.types import AsdError, one_of
 
 Share = Literal["all", "domain", "condition"]
+Axes = tuple[FloatArray, FloatArray, FloatArray]  # axes, gains and rest of a `Whitening`
 
 _LEAST_SPREAD = 0.05  # of the median: keeps a band that never moved in training from deciding alone
 _LEAST_VARIANCE = 1e-9  # of the mean variance, along any axis
@@ -151,9 +152,7 @@ class Whitening:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def _axes_of_scatter(
-    within: FloatArray, apart: FloatArray, intensity: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _axes_of_scatter(within: FloatArray, apart: FloatArray, intensity: float) -> Axes:
     """Axes, gains and rest of a `Whitening`; within.T @ within is the scatter within groups, apart's of their means."""
     rows, dims = np.concatenate([within, apart]) if len(apart) else within, within.shape[1]
     if dims <= len(rows):
@@ -170,7 +169,7 @@ def _axes_of_scatter(
 
 def _axes_of_faults(
     faults: FloatArray, within: FloatArray, apart: FloatArray, intensity: float, nuisances: Sequence[FloatArray]
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+) -> Axes:
     """Axes, gains and rest of a `Whitening` by the covariance of faults; within, apart, intensity as above."""
     covariance, dims = within.T @ within, within.shape[1]
     sphere = np.trace(covariance) / dims * np.eye(dims)

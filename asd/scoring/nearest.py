@@ -226,12 +226,7 @@ class RelativeNearest(NeighbourBackend):
 
 
 def _fitted_density(near: Neighbours, counts: IntArray) -> float:
-    """The exponent a that makes log d - a log b vary least, b that of a point's nearest other, without the point.
-
-    Args:
-        near: other points near each point, (points, k).
-        counts: (points,) how many of them define its density.
-    """
+    """The exponent a that makes log d - a log b vary least, b that of a point's nearest other, without the point."""
     other, points = near.rows[:, 0], np.arange(len(near.rows))
     kept = np.argsort(near.rows[other] == points[:, None], axis=1, kind="stable")  # the point itself goes last
     b = _means_of_first(np.take_along_axis(near.distances[other], kept, 1), counts[other])

@@ -23,7 +23,6 @@ import numpy.typing as npt
 from asd.types import AsdError, Clip, Domain
 
 FloatArray = npt.NDArray[np.float64]
-
 IntArray = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.floating[Any]]
 Metric = Literal["euclid", "cosine"]

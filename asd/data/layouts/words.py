@@ -185,7 +185,6 @@ _MEANINGS: dict[str, str] = {
     Domain.TARGET.value: Domain.TARGET,
 }
 
-
 _CELLS: dict[type[Label | Split | Domain], str] = {
     Label: "normal, anomaly, or nothing where it is not known",
     Split: "train, test, or nothing where it shall be decided",

@@ -106,8 +106,7 @@ def _everything(recordings: Recordings, others: Recordings | None) -> Recordings
 def clip_embeddings(encoder: Encoder, recordings: Recordings, device: torch.device, label: str = "") -> FloatArray:
     """Embeddings (clips, parts * dims) of unit length, finite; with a progress bar where it has a label."""
     vectors = np.empty((len(recordings), encoder.n_parts * encoder.n_dims))
-    batches = recordings.batches(device)
-    for indices, waveforms in progress(batches, label) if label else batches:
+    for indices, waveforms in progress(recordings.batches(device), label):
         vectors[indices] = _means(encoder, waveforms)
     way = (
         "the encoder's weights are damaged or its training diverged: fetch embedding.checkpoint again, or train again "
