@@ -154,8 +154,8 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_other_place(cls, value: Any, info: ValidationInfo) -> Any:
-        """`data=` would be the working directory, `out=s3://bucket` a folder `s3:`, `runs=~/runs` of a file one `~`."""
+    def _usable_place(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses an empty path, and an address where only paths are taken; puts the home folder in place of ~."""
         if not isinstance(value, str) or (value and value[0] != "~" and "://" not in value):
             return value
         field = cls.model_fields[info.field_name or ""]

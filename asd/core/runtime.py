@@ -130,7 +130,7 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest(module: torch.nn.Module, *also: str) -> str:
+def weights_hash(module: torch.nn.Module, *also: str) -> str:
     """Hash of a module's weights and buffers by name, and of what else decides what it gives."""
     content = hashlib.sha256("".join(also).encode())
     for name, tensor in module.state_dict().items():

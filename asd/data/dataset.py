@@ -135,7 +135,7 @@ def open_data(
     if is_table(root):
         return own_data(root, "table", table.read_table(root), machines, held_out)
     if layout == "auto" and files.has_challenge_names(root):
-        _name_other_folders(root)
+        _warn_of_other_folders(root)
         return ChallengeData(root)
     if layout == "challenge" or not root.is_dir():
         return ChallengeData(root)
@@ -145,7 +145,7 @@ def open_data(
     for name in REGISTRY if layout == "auto" else [layout]:
         if clips := REGISTRY[name](root, every):
             if name != "table":
-                _look_at_names(clips)
+                _warn_of_challenge_names(clips)
             if name == "toyadmos" and (others := toyadmos.left_out(every, clips)):
                 log.info("%s: recordings are left out: %s", root, others)
             return own_data(root, name, clips, machines, held_out)
@@ -159,7 +159,7 @@ def open_data(
     )
 
 
-def _name_other_folders(root: Path) -> None:
+def _warn_of_other_folders(root: Path) -> None:
     """Warns of recordings beside the machines of the challenge, in folders that are none."""
     known = {*files.list_machines(root)}
     others = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
@@ -175,16 +175,16 @@ def _has_challenge_name(path: Path) -> bool:
     return follows_grammar(path, "", Split.TEST)
 
 
-def _look_at_names(clips: Sequence[Clip]) -> None:
-    """Warns of recordings with names of the challenge, unless all that those tell is known."""
-    named = [clip for clip in clips if _has_challenge_name(clip.path.with_suffix(".wav"))]
-    alike = [clip for clip in named if not clip.path.stem.startswith(f"{clip.label}_id_{clip.section}_")]
-    if alike:
-        log.warning(
-            "%s is named as in the challenge, and does not lie as there (WAV files in <machine>/train and "
-            "<machine>/test): its name is not read",
-            alike[0].path,
-        )
+def _warn_of_challenge_names(clips: Sequence[Clip]) -> None:
+    """Warns of names of the challenge, which are not read, unless the label and section in them are known anyway."""
+    for clip in clips:
+        is_known = clip.path.stem.startswith(f"{clip.label}_id_{clip.section}_")  # in 2020
+        if _has_challenge_name(clip.path.with_suffix(".wav")) and not is_known:
+            log.warning(
+                f"{clip.path} is named as in the challenge, and does not lie as there (WAV files in <machine>/train "
+                f"and <machine>/test): its name is not read"
+            )
+            return
 
 
 def own_data(root: Path, layout: str, clips: Iterable[Clip], machines: Sequence[str], held_out: float) -> OwnData:
@@ -240,10 +240,10 @@ def _with_unique_names(clips: Sequence[Clip], root: Path) -> list[Clip]:
 
 
 def _with_held_out(clips: Sequence[Clip], share: float) -> list[Clip]:
-    """The clips, with a share of the normal ones as test clips where the check has anomalies alone or nothing at all.
+    """The clips, with a share of the training clips as test clips where no test clip is normal, unless all lack labels.
 
-    Unlabelled clips beside anomalies are no check. The share is taken of each section and domain. Which clips it are
-    depends on their names alone, so that another seed and a recording more are checked with the same ones.
+    The share is taken of each section and domain. Which clips are taken depends on their names alone, so that trainings
+    with another seed, or with a recording more, are checked with the same ones.
     """
     labels = {clip.label for clip in clips if clip.split is Split.TEST}
     if Label.NORMAL in labels or labels == {None}:

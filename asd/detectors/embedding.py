@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from asd.core.files import load_tensors, save_tensors
-from asd.core.runtime import digest, on_threads
+from asd.core.runtime import on_threads, weights_hash
 from asd.data.recordings import Recordings
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.encoders.fault_mlp import FaultMlp
@@ -109,7 +109,7 @@ class Embedding(Detector):
         module = self.encoder.module
         save_tensors(directory / "weights.safetensors", module.state_dict(), {"detector": "embedding"})
         bank = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        facts = {"encoder": digest(module, self.encoder.origin), "parts": len(scorers)}
+        facts = {"encoder": weights_hash(module, self.encoder.origin), "parts": len(scorers)}
         save_tensors(directory / "bank.safetensors", bank, facts)
 
     def load(self, directory: Path) -> None:
@@ -117,7 +117,7 @@ class Embedding(Detector):
         self.encoder.load(directory / "weights.safetensors")
         path = directory / "bank.safetensors"
         tensors, facts = load_tensors(path)
-        if facts.get("encoder") != digest(self.encoder.module, self.encoder.origin):
+        if facts.get("encoder") != weights_hash(self.encoder.module, self.encoder.origin):
             raise AsdError(
                 f"{path} was filled by another encoder than the one in weights.safetensors beside it; distances "
                 f"between the two mean nothing: restore the file of this run or train again"

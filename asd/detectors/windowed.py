@@ -36,7 +36,7 @@ Scales = dict[str, dict[str, tuple[float, float]]]  # scorer -> section -> facto
 
 
 def cut_long_recordings(recordings: Recordings, machine: str) -> Recordings:
-    """Recordings to learn from, those of more than a minute in windows, as long as the longest other or ten seconds.
+    """Recordings to learn from; those of more than a minute in windows as long as the longest of the others, or 10 s.
 
     Args:
         recordings: as they are.
@@ -147,7 +147,7 @@ class Windowed(Detector):
     def _fit(self, recordings: Recordings, fit: Callable[[Recordings], None]) -> None:
         if self.is_by_clips:
             longest = int(recordings.lengths_samples.max())
-            self.n_samples = longest if self.learns_more else recordings.usual_window  # what is learnt besides stays
+            self.n_samples = longest if self.learns_more else recordings.usual_window  # other clips are not cut
         fit(self._windows(recordings)[0])
         self._take_over_scorers()
         self.scales = {}

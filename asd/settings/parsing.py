@@ -27,8 +27,8 @@ from asd.settings.stages import DEFAULT_DETECTOR
 from asd.types import AsdError
 
 # Options of `train` that `asd.fit` has as arguments, and those that it reads besides the detector's.
-_ARGUMENTS = {"machine", "seed", "seeds", "device", "detector", "channel", "sample_rate_hz"}
-_READ = {"decision", "frontend", "residual", "window_s", "year"}
+_FIT_ARGUMENTS = {"machine", "seed", "seeds", "device", "detector", "channel", "sample_rate_hz"}
+_FIT_OPTIONS = {"decision", "frontend", "residual", "window_s", "year"}
 
 S = TypeVar("S", bound=Settings)
 Pairs = list[tuple[str, Any]]
@@ -94,9 +94,9 @@ def check_options(options: Mapping[str, Any] | None, detector: str) -> None:
         return
     if not isinstance(options, Mapping):
         raise AsdError(f"options={options!r} is no mapping; give names and values, such as {{'backend': 'knn'}}")
-    unused = {*Run.model_fields} - Run.detector_names() - _ARGUMENTS - _READ
+    unused = {*Run.model_fields} - Run.detector_names() - _FIT_ARGUMENTS - _FIT_OPTIONS
     for key in (str(name).partition(".")[0] for name in options):
-        if key in _ARGUMENTS:
+        if key in _FIT_ARGUMENTS:
             raise AsdError(f"{key} is an argument of fit and none of its options; give it beside options=")
         if key in unused:
             raise AsdError(f"{key} is an option of train that fit has no use for; leave it out")

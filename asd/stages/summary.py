@@ -44,8 +44,10 @@ def data(config: options.Data, targets: Sequence[Target]) -> str:
     """Where the clips are, and what to do with them."""
     places = dict.fromkeys(str(target.folder.parent if target.part else target.folder) for target in targets)
     lines = [f"there are {len(targets)} archives of {config.year} in", *(f"  {place}" for place in places)]
-    data = [] if (root := targets[0].folder.parent) == get_year(config.year).dev_root else [f"data={root}"]
-    return "\n".join([*lines, f"next: python -m asd train machine=all {shlex.join([f'year={config.year}', *data])}"])
+    given, root = [f"year={config.year}"], targets[0].folder.parent
+    if root != get_year(config.year).dev_root:
+        given.append(f"data={root}")
+    return "\n".join([*lines, f"next: python -m asd train machine=all {shlex.join(given)}"])
 
 
 def data_check(config: options.DataCheck, inventory: Inventory) -> str:
@@ -65,7 +67,8 @@ def data_check(config: options.DataCheck, inventory: Inventory) -> str:
     given = [f"year={config.year}", f"part={config.part}"]
     given += [] if machines == ["all"] else [f"machine={join_names(machines)}"]
     given += [f"data={config.data}"] if config.data else []
-    advice = f"python -m asd data {shlex.join(given + ['overwrite=true'] * pointed_at)}"
+    given += ["overwrite=true"] if pointed_at else []
+    advice = f"python -m asd data {shlex.join(given)}"
     return "\n".join([*lines, f"{len(defects)} of {len(inventory.findings)} are not; next: {advice}"])
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from asd.core.networks.encoder import Encoder
 from asd.core.networks.multiresolution import MultiResolution
 from asd.core.networks.resnet_se import LEAST_BINS, ResNetSE
-from asd.core.runtime import digest, fingerprint, own_code
+from asd.core.runtime import fingerprint, own_code, weights_hash
 from asd.detectors.encoders.bottleneck import Bottleneck
 from asd.detectors.encoders.pretrained import Pretrained, load_hub
 from asd.detectors.encoders.published import BeatsInput, EatInput, content_hash, given_path, load_beats, load_eat
@@ -183,7 +183,7 @@ def _own(module: nn.Module, recipe: Recipe) -> Encoder:
     encoder = module if isinstance(module, Encoder) else OwnEncoder(module, recipe.segment_samples, recipe.name)
     if recipe.is_frozen:
         encoder.origin = fingerprint(
-            recipe.name, encoder.segment_samples, digest(encoder), own_code({*map(type, module.modules())})
+            recipe.name, encoder.segment_samples, weights_hash(encoder), own_code({*map(type, module.modules())})
         )
     return encoder
 

@@ -31,7 +31,7 @@ from asd.core.checkpoint import load_into
 from asd.core.files import alone, load_tensors, save_tensors
 from asd.core.losses.metric_learning import ClassificationLoss, loss_named
 from asd.core.networks.encoder import Encoder
-from asd.core.runtime import digest, fingerprint, log, own_code
+from asd.core.runtime import fingerprint, log, own_code, weights_hash
 from asd.core.semi import EmaTeacher
 from asd.core.trainer import train
 from asd.data.frontends import activity_target
@@ -152,7 +152,7 @@ def joint_encoder(recordings: Recordings, recipe: Recipe, context: RunContext) -
     """
     torch.manual_seed(context.seed)
     encoder = build(recipe, recordings.sample_rate_hz).to(context.device)
-    origin = encoder.origin or digest(encoder, own_code({*map(type, encoder.modules())}))
+    origin = encoder.origin or weights_hash(encoder, own_code({*map(type, encoder.modules())}))
     key = fingerprint(recipe.deciding(), origin, context.seed, context.device.type, recordings.key())
     folder = context.cache / f"encoder-{key}"
     path = folder / "encoder.safetensors"
