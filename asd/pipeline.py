@@ -149,8 +149,8 @@ def explain(config: options.Explain) -> pd.DataFrame:
             chosen = predicted_recordings(rows, train)
         else:
             scores, test = scored_clips(job, config.data)
-            table, place = scores.table(scorer).reset_index(drop=True), scores.path / "explain"
-            place = place if config.data else run.path / "explain"
+            table = scores.table(scorer).reset_index(drop=True)
+            place = (scores.path if config.data else run.path) / "explain"
             rows = choose_clips(table, config.clip, config.worst)
             chosen = in_order(test, rows)
         tables.append(explain_clips(Material(fitted(job), scorer, rows, chosen, train), len(table), place))

@@ -141,7 +141,7 @@ def unreadable(path: Path, error: Exception, sentence: str) -> AsdError:
     Args:
         path: of the file.
         error: what reading it raised.
-        sentence: of the other reason, with the file and the way out.
+        sentence: the error for another reason, with the file and the way out.
     """
     return forbidden(path) if isinstance(error, PermissionError) else AsdError(sentence)
 

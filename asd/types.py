@@ -140,9 +140,9 @@ def one_of(value: str, choices: Sequence[str], what: str) -> str:
     """The value itself, where it is one of the choices.
 
     Args:
-        value: that was given.
-        choices: names that there are.
-        what: the option, as messages call it.
+        value: what was given.
+        choices: all names that it may be.
+        what: name of the option, for the message.
 
     Raises:
         AsdError: it is none of them.
@@ -165,19 +165,19 @@ def named(names: Sequence[str], most: int = MOST_NAMED) -> str:
     """Names for a sentence: "a.wav, b.wav", or the first of them and how many more there are.
 
     Args:
-        names: of recordings, in the order wanted.
-        most: that are spelled out.
+        names: such as those of recordings, in the order wanted.
+        most: how many names are spelled out.
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def failures(every: Sequence[object], more: str) -> str:
-    """What failed, and more, as an error says it: one or two in a sentence, "1 failed: fan (why); done: pump".
+    """The message of an error about several failures: "1 failed: fan (why); done: pump".
 
     Args:
-        every: what failed, with the reason; a line each where they are three or more.
-        more: to be said below.
+        every: what failed, with the reason; from three on, each has a line of its own.
+        more: what is said behind them.
     """
     head, told = f"{len(every)} failed:", [str(each) for each in every]
     if len(told) < 3:
@@ -201,9 +201,9 @@ def section_among(known: Sequence[str], given: str, machine: str) -> str:
     """A section that a model was trained on, such as "03".
 
     Args:
-        known: all of them.
-        given: what it is called; 3 is 03.
-        machine: whose model it is, for messages.
+        known: all sections of the model.
+        given: the section, however it is written: 3 is 03.
+        machine: machine of the model, for messages.
 
     Raises:
         AsdError: the model was not trained on it.

@@ -234,7 +234,7 @@ def read_yaml(path: Path, option: str = "", advice: str = "", read: Reader = Pat
     """The mapping that a YAML file holds; `AsdError` where it cannot be read, or holds something else.
 
     Args:
-        option: that names it, such as "config=", for messages.
+        option: the option that names the file, such as "config=", for messages.
         advice: the end of the sentence where it is none, such as "; train again".
     """
     try:

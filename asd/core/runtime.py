@@ -222,7 +222,7 @@ def on_threads(work: Callable[[T], R], items: Sequence[T], what: str = "", most:
 
     Args:
         work: what is done with an item. Gradients are off in other threads than the first.
-        what: is being done, for a progress bar; "": there is none.
+        what: text of a progress bar; "": there is none.
         most: threads, 1 for what takes less time than to start others; None: as many as torch may use.
     """
     import torch

@@ -73,7 +73,7 @@ def class_at(place: str, option: str) -> Any:
 
     Args:
         place: such a name; the module is installed, or lies where the command is run.
-        option: that gave it, as messages begin: "detector=package.module:Class".
+        option: what messages begin with, the option as it was given: "detector=package.module:Class".
 
     Returns:
         The class, or whatever else has that name there.

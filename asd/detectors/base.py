@@ -183,8 +183,8 @@ def require_finite(
     Args:
         vectors: one for each clip.
         recordings: the clips.
-        what: they are, as the subject of a sentence.
-        way: out, as the end of one.
+        what: name of the vectors in the message, such as "the embedding".
+        way: what the user can do, as the end of the message.
 
     Raises:
         AsdError: names the first recording whose vector is not finite.

@@ -50,7 +50,7 @@ def read_choice(path: Path, groups: Collection[str]) -> Choice:
 
     Args:
         path: of the JSON.
-        groups: that there have to be weights of.
+        groups: names of the groups, each of which must have a weight.
 
     Raises:
         AsdError: it is missing, or of another form.

@@ -39,8 +39,8 @@ def cut_long_recordings(recordings: Recordings, machine: str) -> Recordings:
     """Recordings to learn from; those of more than a minute in windows as long as the longest of the others, or 10 s.
 
     Args:
-        recordings: as they are.
-        machine: whose they are, for the message.
+        recordings: the training clips, of any lengths.
+        machine: their machine, for the message.
     """
     durations_s = recordings.durations_s
     is_clip = durations_s <= LONGEST_S
@@ -199,11 +199,11 @@ def section_names(recordings: Recordings) -> npt.NDArray[np.str_]:
 
 
 def of_no_section(recordings: Recordings, sections: Sequence[str]) -> list[str]:
-    """A sentence on recordings of a section that is none of the model's; 00 says nothing where that has only one.
+    """A sentence on recordings of a section that the model does not have; where it has only one, 00 counts as that.
 
     Args:
-        recordings: to score.
-        sections: that the model was trained on.
+        recordings: recordings to score.
+        sections: sections that the model was trained on.
     """
     unsaid = {*sections} | ({"00"} if len(sections) < 2 else set())
     if not (strange := [clip for clip in recordings.clips if clip.section not in unsaid]) or not sections:

@@ -133,15 +133,12 @@ def _row(entry: Entry, against: Entry) -> dict[str, object]:
     wins, losses, sign_p = sign_test(entry.by_machine(), against.by_machine())
     return {
         "run": entry.name,
-        "official_score": entry.score,
-        "std": spread(entry.scores)["std"],
-        "seeds": len(entry.scores),
+        "official_score": entry.score, "std": spread(entry.scores)["std"], "seeds": len(entry.scores),
         **percentile_interval(entry.resampled)._asdict(),
-        "reference": against.name,
-        "difference": entry.score - against.score,
-        **{"difference_low": low, "difference_high": high, "tie": low <= 0 <= high},
-        **{"wins": wins, "losses": losses, "sign_p": sign_p},
-    }
+        "reference": against.name, "difference": entry.score - against.score,
+        "difference_low": low, "difference_high": high, "tie": low <= 0 <= high,
+        "wins": wins, "losses": losses, "sign_p": sign_p,
+    }  # fmt: skip
 
 
 def sign_test(scores: Mapping[str, float], others: Mapping[str, float]) -> tuple[int, int, float]:

@@ -241,10 +241,10 @@ def views_of(
 
     Args:
         recordings: the clips.
-        extract: which views, and how.
+        extract: computes the views.
         device: where to compute.
-        what: is being done, for the progress bar.
-        alter: what is done to waveforms (batch, samples) of clips (batch,) before.
+        what: text of the progress bar.
+        alter: changes the waveforms (batch, samples) of clips (batch,) before, such as by faults; nothing is kept then.
 
     Returns:
         {view: (clips, dims)}.

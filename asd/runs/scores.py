@@ -104,8 +104,10 @@ class ScoreFolder:
         found = [f"{path} has gone" for path in data.contents if not Path(path).exists()]
         for path in there:
             stat, stamp = path.stat(), data.stamps.get(str(path))
-            is_later = max(stat.st_mtime, stat.st_ctime) >= since_s  # for runs that have no stamps
-            if (_stamp(stat) != stamp if stamp else is_later) and file_hash(path) != data.contents[str(path)]:
+            may_differ = _stamp(stat) != stamp
+            if not stamp:  # of older runs
+                may_differ = max(stat.st_mtime, stat.st_ctime) >= since_s
+            if may_differ and file_hash(path) != data.contents[str(path)]:
                 found.append(f"{path} has changed")
         if data.layout == "challenge":
             known = {recording_key(file) for file, _, _ in data.clips}

@@ -157,10 +157,10 @@ def _eat_sizes(tensors: Tensors, path: Path) -> dict[str, Any]:
 def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path, encoder: str) -> None:
     """Loads the weights into the network; what belongs to neither body nor network is left aside."""
     own = network.state_dict()
-    rooms = {name.split(".")[0] for name in own}
+    parts = {name.split(".")[0] for name in own}
     missing = sorted(own.keys() - tensors.keys())
     shapes = sorted(n for n in own.keys() & tensors.keys() if own[n].shape != tensors[n].shape)
-    unknown = sorted(name for name in tensors.keys() - own.keys() if name.split(".")[0] in rooms)
+    unknown = sorted(name for name in tensors.keys() - own.keys() if name.split(".")[0] in parts)
     if wrong := [*missing, *shapes, *unknown]:
         raise AsdError(
             f"{path} is a checkpoint of another model than {type(network).__name__}: {len(missing)} tensors are "
