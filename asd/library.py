@@ -19,7 +19,7 @@ from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch, publish
 from asd.data.given import Files, Waveform, clips_of_files, from_arrays, training_recordings
 from asd.data.recordings import Recordings, Refused, check
-from asd.data.remarks import broken, kind_of, kinds, learnt_from, notices, unlike
+from asd.data.remarks import broken, facts_of, kind_of, learnt_from, notices, unlike
 from asd.detectors.base import Detector
 from asd.detectors.windowed import check_lengths, cut_long_recordings, of_no_section
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
@@ -41,7 +41,7 @@ class Model:
     Attributes:
         detector: the fitted one, most in a `Windowed`; options, thresholds: what it was fitted with, one per scorer.
         normal: the training clips, against which scores of others are held.
-        recorded: how these were stored, see `data.remarks.kinds`.
+        recorded: how these were stored, see `data.remarks.facts_of`.
         sections: of which they were.
         learnt: the training clips themselves; None where it was loaded.
     """
@@ -246,8 +246,8 @@ def fit(
     model.fit(recordings)
     training = pd.DataFrame({"file": [clip.name for clip in recordings.clips], **model.score_training(recordings)})
     limits = thresholds_of(model, training, run, machine, recordings)
-    against = Normal(training, NormalSpectra.of(recordings, model.context.device))
-    return Model(model, run, limits, against, kinds(recordings, run.window_s), tuple(recordings.sections), recordings)
+    known = Normal(training, NormalSpectra.of(recordings, model.context.device))
+    return Model(model, run, limits, known, facts_of(recordings, run.window_s), tuple(recordings.sections), recordings)
 
 
 def load(path: str | Path, machine: str | None = None, *, seed: int | None = None, device: str = "auto") -> Model:

@@ -14,7 +14,7 @@ import pytest
 from asd.core.files import write_json
 from asd.data.codecs import write_wav
 from asd.data.frontends import N_BANDS
-from asd.data.remarks import kinds
+from asd.data.remarks import facts_of
 from asd.detectors.statistics import Statistics
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, warn_of_run
 from asd.settings.config import Decision, Run
@@ -104,7 +104,7 @@ def test_what_is_done_to_recordings_of_ones_own_is_said_once(tmp_path: Path, cap
     model = RunDirectory.of(config.runs, config.run_name, "press", 0).model
     front_end = replace(learnt.front_end, profile=(0.1,) * 257, activity=(0.0,) * N_BANDS + (1.0,))
     write_json(model / FRONT_END_FILE, asdict(front_end))
-    write_json(model / RECORDED_FILE, kinds(learnt))
+    write_json(model / RECORDED_FILE, facts_of(learnt))
     assert load_test(config, dataset, "press", None).recordings.front_end == front_end  # what it has learnt of noise
     assert said() == 2  # of what is scored, where nothing is learnt
 

@@ -16,7 +16,7 @@ from asd.data.audio import read_sound, read_wav
 from asd.data.codecs import write_wav
 from asd.data.frontends import FRONT_ENDS
 from asd.data.recordings import Recordings, Refused, check, defects, in_memory, joined
-from asd.data.remarks import check_units, copies, kinds, labelled_twice, means, mono, notices, unlike
+from asd.data.remarks import check_units, copies, facts_of, labelled_twice, means, mono, notices, unlike
 from asd.data.supplemental import MixedSound, mix
 from asd.stages.obtaining import recording_defects
 from asd.types import AsdError, Clip, FrontEnd, Label, Split
@@ -267,10 +267,10 @@ def test_floats_in_16_bit_steps_are_refused_beside_others_and_said_alone(tmp_pat
         check_units(read(0.5, 5000.0, 40.0, 0.01))
     assert notices(whole) == notices(loud) == []
     assert "2 of 2 recordings hold floats far beyond the full scale of 1" in notices(steps)[0]
-    assert unlike(steps, kinds(steps)) == unlike(whole, kinds(loud)) == []
-    (sentence,) = unlike(steps, kinds(whole))
+    assert unlike(steps, facts_of(steps)) == unlike(whole, facts_of(loud)) == []
+    (sentence,) = unlike(steps, facts_of(whole))
     assert "2 of 2 recordings are in 16-bit steps (12000.wav, 300.wav), and those that were learnt from" in sentence
-    assert "learnt from are in 16-bit steps" in unlike(whole, kinds(steps))[0]
+    assert "learnt from are in 16-bit steps" in unlike(whole, facts_of(steps))[0]
 
 
 def test_files_of_another_rate_than_those_that_were_learnt_from_are_named(tmp_path: Path) -> None:
@@ -283,11 +283,11 @@ def test_files_of_another_rate_than_those_that_were_learnt_from_are_named(tmp_pa
         return check(clips, sample_rate_hz=16000, resample=True)
 
     saying = "1 of 1 recordings are sampled at {} Hz, and those that were learnt from at {} Hz: at the upper end"
-    assert unlike(at(48000), kinds(at(16000)))[0].startswith(saying.format(48000, 16000))
-    assert unlike(at(16000), kinds(at(44100, 48000)))[0].startswith(saying.format(16000, "44100 and 48000"))
-    assert unlike(at(16000), kinds(at(8000)))[0].startswith(saying.format(16000, 8000))
-    assert unlike(at(48000), kinds(at(44100))) == unlike(at(48000, 16000), kinds(at(16000, 44100))) == []
-    (sentence,) = unlike(at(8000), kinds(at(16000)))  # one for a rate
+    assert unlike(at(48000), facts_of(at(16000)))[0].startswith(saying.format(48000, 16000))
+    assert unlike(at(16000), facts_of(at(44100, 48000)))[0].startswith(saying.format(16000, "44100 and 48000"))
+    assert unlike(at(16000), facts_of(at(8000)))[0].startswith(saying.format(16000, 8000))
+    assert unlike(at(48000), facts_of(at(44100))) == unlike(at(48000, 16000), facts_of(at(16000, 44100))) == []
+    (sentence,) = unlike(at(8000), facts_of(at(16000)))  # one for a rate
     assert "hold nothing above 4000 Hz" in sentence
 
 
@@ -303,15 +303,17 @@ def test_a_mean_of_other_channels_than_were_learnt_from_is_named(tmp_path: Path)
         return check(clips, sample_rate_hz=16000, front_end=FrontEnd("near", 0.0, "mean"))
 
     whole = read(None, None, None)
-    assert unlike(read(None, None), kinds(whole)) == means(whole) == means(read(1, 2)) == []
-    (sentence,) = unlike(read(None, 2), kinds(whole))
+    assert unlike(read(None, None), facts_of(whole)) == means(whole) == means(read(1, 2)) == []
+    (sentence,) = unlike(read(None, 2), facts_of(whole))
     assert sentence.startswith(
         "1 of 2 recordings are the mean of 2 channels with a sound, and other ones of 3 (2-1-3.wav)"
     )
-    assert unlike(read(None, n_channels=1), kinds(whole))[0].startswith("1 of 1 recordings are the mean of 1 channels")
+    assert unlike(read(None, n_channels=1), facts_of(whole))[0].startswith(
+        "1 of 1 recordings are the mean of 1 channels"
+    )
     (sentence,) = means(read(None, 0, None, None))
     assert "1 of 4 recordings are the mean of 2 channels with a sound, and other ones of 3 (4-1-3.wav)" in sentence
-    assert unlike(read(2), {name: what for name, what in kinds(whole).items() if name != "n_heard"}) == []
+    assert unlike(read(2), {name: what for name, what in facts_of(whole).items() if name != "n_heard"}) == []
 
 
 @pytest.mark.parametrize(
@@ -328,7 +330,7 @@ def test_shorter_recordings_are_told(durations_s: tuple[float, ...], said: str) 
         rng = np.random.default_rng(0)
         return in_memory([rng.normal(0, 0.1, round(16000 * s)).astype(np.float32) for s in lengths_s], 16000)
 
-    found = unlike(recorded(*durations_s), kinds(recorded(1.0, 1.5, 2.0)))
+    found = unlike(recorded(*durations_s), facts_of(recorded(1.0, 1.5, 2.0)))
     assert len(found) == bool(said)
     assert "".join(found).startswith(said)
 
@@ -340,8 +342,8 @@ def test_test_clips_that_were_learnt_from_are_told_whatever_they_are_called(tmp_
         Clip(tmp_path / f"{name}.wav", "fan", "00", Split.TEST) for name in ("a", "b", "copy of a", "c")
     ]
     learnt = check([one, two], sample_rate_hz=16000)
-    assert copies(check([other], sample_rate_hz=16000), kinds(learnt)) == []
-    (sentence,) = copies(check([copy, other], sample_rate_hz=16000), kinds(learnt))
+    assert copies(check([other], sample_rate_hz=16000), facts_of(learnt)) == []
+    (sentence,) = copies(check([copy, other], sample_rate_hz=16000), facts_of(learnt))
     assert "1 of 2 test clips are copies of training clips (copy of a.wav)" in sentence
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from asd.data.audio import Sound
 from asd.data.recordings import Recordings, in_memory
-from asd.data.remarks import copies, kinds, labelled_twice, learnt_from, notices, repeated, unlike
+from asd.data.remarks import copies, facts_of, labelled_twice, learnt_from, notices, repeated, unlike
 from asd.detectors.windowed import of_no_section
 from asd.types import Clip, FrontEnd, Label, Split
 
@@ -57,7 +57,7 @@ def test_floats_in_steps_are_told() -> None:
 
 
 def test_kinds_are_what_a_model_keeps_of_its_recordings() -> None:
-    found = kinds(
+    found = facts_of(
         recorded(
             {"lossy": "MP3", "file_rate_hz": 22050, "content": "b" * 64},
             {"n_samples": 8000, "file_rate_hz": 48000, "content": "a" * 64},
@@ -73,7 +73,7 @@ def test_kinds_are_what_a_model_keeps_of_its_recordings() -> None:
         "contents": ["a" * 16, "b" * 16],
         "seconds": [0.5, 1.0],
     }
-    assert kinds(recorded({"file_rate_hz": 8001}))["top_hz"] == 4000
+    assert facts_of(recorded({"file_rate_hz": 8001}))["top_hz"] == 4000
 
 
 @pytest.mark.parametrize(
@@ -91,14 +91,14 @@ def test_kinds_are_what_a_model_keeps_of_its_recordings() -> None:
     ],
 )  # fmt: skip
 def test_what_a_codec_does_counts_as_anomalous(heard: list[str], learnt: list[str], said: str) -> None:
-    known = kinds(recorded(*({"lossy": name} for name in learnt)))
+    known = facts_of(recorded(*({"lossy": name} for name in learnt)))
     found = unlike(recorded(*({"lossy": name} for name in heard)), known)
     way = ": what a codec does to a sound counts as anomalous; record, or train, in one format"
     assert found == ([said + way] if said else [])
 
 
 def test_what_reaches_less_far_is_told_with_the_rate_to_train_at() -> None:
-    learnt = kinds(recorded({"file_rate_hz": 48000}))
+    learnt = facts_of(recorded({"file_rate_hz": 48000}))
     narrow = recorded({"file_rate_hz": 8000}, {"file_rate_hz": 11025}, {"file_rate_hz": 48000})
     assert unlike(narrow, learnt) == [
         "2 of 3 recordings hold nothing above 4000 Hz, and those that were learnt from reach 8000 Hz: that counts as "
@@ -112,7 +112,7 @@ def test_what_reaches_less_far_is_told_with_the_rate_to_train_at() -> None:
 
 
 def test_units_and_lengths_are_told_one_behind_the_other() -> None:
-    learnt = kinds(recorded({}, {"n_samples": 32000}))
+    learnt = facts_of(recorded({}, {"n_samples": 32000}))
     assert unlike(recorded({"peak": 9.0, "n_samples": 8000}, {}), learnt) == [
         "1 of 2 recordings are in 16-bit steps (a.wav), and those that were learnt from are of full scale 1: to some "
         "detectors these differ; bring all to full scale 1",
@@ -124,17 +124,17 @@ def test_units_and_lengths_are_told_one_behind_the_other() -> None:
         "2 of 2 recordings last 601 to 3600 s: each gets the mean score of its windows, in which a fault of moments is "
         "lost; `listen input=FILE` scores window by window"
     ]
-    assert unlike(recorded({"n_samples": 16000 * 1200}), kinds(recorded({"n_samples": 16000 * 20}))) == []
-    assert len(unlike(recorded({"n_samples": 16000 * 1201}), kinds(recorded({"n_samples": 16000 * 20})))) == 1
+    assert unlike(recorded({"n_samples": 16000 * 1200}), facts_of(recorded({"n_samples": 16000 * 20}))) == []
+    assert len(unlike(recorded({"n_samples": 16000 * 1201}), facts_of(recorded({"n_samples": 16000 * 20})))) == 1
     assert len(unlike(recorded({"n_samples": 15199}), learnt)) == 1
     assert unlike(recorded({}), {}) == []
 
 
 def test_what_is_far_louder_or_quieter_than_all_training_clips_is_told_in_the_same_units() -> None:
-    learnt = kinds(recorded({"level_db": -30.0}, {"level_db": -24.0}, {}))
+    learnt = facts_of(recorded({"level_db": -30.0}, {"level_db": -24.0}, {}))
     assert learnt["levels_db"] == [-30.0, -24.0]
     within = recorded({"level_db": -18.0}, {"level_db": -36.0}, {}, {"level_db": -200.0, "defect": "is silent"})
-    assert unlike(within, learnt) == unlike(recorded({"level_db": 0.0}), kinds(recorded({}))) == []
+    assert unlike(within, learnt) == unlike(recorded({"level_db": 0.0}), facts_of(recorded({}))) == []
     beyond = recorded({"level_db": -17.0}, {"level_db": -46.0}, {"level_db": -10.0}, {"level_db": -25.0})
     so = "to the default detector loudness alone is no fault; see whether the machine or the gain of the microphone has"
     assert unlike(beyond, learnt) == [
@@ -144,7 +144,7 @@ def test_what_is_far_louder_or_quieter_than_all_training_clips_is_told_in_the_sa
     (units,) = unlike(recorded({"level_db": 60.0, "peak": 9000.0}), learnt)
     assert "16-bit steps" in units
     tone = np.sin(np.arange(16000, dtype=np.float32))
-    known = kinds(in_memory([0.01 * tone], 16000))
+    known = facts_of(in_memory([0.01 * tone], 16000))
     assert "by up to 20 dB (000000.wav)" in unlike(in_memory([0.1 * tone + 0.5], 16000), known)[0]  # no offset counts
     assert unlike(in_memory([0.015 * tone], 16000), known) == []
 
@@ -152,15 +152,17 @@ def test_what_is_far_louder_or_quieter_than_all_training_clips_is_told_in_the_sa
 def test_short_is_what_is_shorter_than_the_windows_of_training_clips() -> None:
     half = recorded({"n_samples": 8000})
     few = recorded({"n_samples": 8000}, *[{"n_samples": 32000}] * 39)  # nearly all of 2 s
-    assert unlike(half, kinds(few))[0].startswith("1 of 1 recordings last 0.5 s, and those that were learnt from 2 s:")
+    assert unlike(half, facts_of(few))[0].startswith(
+        "1 of 1 recordings last 0.5 s, and those that were learnt from 2 s:"
+    )
     long = recorded({"n_samples": 160000})
-    assert "last 0.5 s, and those that were learnt from 10 s" in unlike(half, kinds(long))[0]
-    assert unlike(half, kinds(long, window_s=0.5)) == unlike(long, kinds(long, window_s=20.0)) == []
-    assert "last 0.5 s, and those that were learnt from 1 to 10 s" in unlike(half, kinds(long, window_s=1.0))[0]
+    assert "last 0.5 s, and those that were learnt from 10 s" in unlike(half, facts_of(long))[0]
+    assert unlike(half, facts_of(long, window_s=0.5)) == unlike(long, facts_of(long, window_s=20.0)) == []
+    assert "last 0.5 s, and those that were learnt from 1 to 10 s" in unlike(half, facts_of(long, window_s=1.0))[0]
 
 
 def test_of_what_comes_from_memory_units_and_length_are_told_but_neither_codec_nor_rate() -> None:
-    learnt = kinds(recorded({"lossy": "MP3", "file_rate_hz": 48000}))
+    learnt = facts_of(recorded({"lossy": "MP3", "file_rate_hz": 48000}))
     tone = np.sin(np.arange(16000, dtype=np.float32))
     assert len(unlike(recorded({}), learnt)) == 2  # codec and rate
     assert unlike(in_memory([tone], 16000), learnt) == []
@@ -173,10 +175,10 @@ def test_of_what_comes_from_memory_units_and_length_are_told_but_neither_codec_n
         "some detectors these differ; bring all to full scale 1"
     )
     in_steps = in_memory([32768 * tone], 16000)
-    for known in (learnt, kinds(in_memory([tone], 16000))):
+    for known in (learnt, facts_of(in_memory([tone], 16000))):
         assert unlike(in_steps, known) == [units]
-    assert "recordings are of full scale 1" in unlike(in_memory([tone], 16000), kinds(in_steps))[0]
-    assert unlike(in_steps, kinds(in_steps)) == unlike(recorded(), learnt) == []
+    assert "recordings are of full scale 1" in unlike(in_memory([tone], 16000), facts_of(in_steps))[0]
+    assert unlike(in_steps, facts_of(in_steps)) == unlike(recorded(), learnt) == []
 
 
 def test_copies_are_told_by_their_content() -> None:
@@ -191,12 +193,12 @@ def test_copies_are_told_by_their_content() -> None:
         "scores may make thresholds too low; remove them"
     ]
     assert repeated(recorded(same, other)) == []
-    assert copies(recorded(other, same), kinds(learnt)) == [
+    assert copies(recorded(other, same), facts_of(learnt)) == [
         "1 of 2 test clips are copies of training clips (b.wav): they score lower than new recordings do, so results "
         "are too good or wrong; remove them from one side"
     ]
     assert copies(recorded(same), {}) == learnt_from(recorded(same), {}) == []
-    assert learnt_from(recorded(other, same), kinds(learnt)) == [
+    assert learnt_from(recorded(other, same), facts_of(learnt)) == [
         "1 of 2 recordings were learnt from (b.wav): they score lower than new ones do, so their scores say nothing of "
         "the machine or of the threshold"
     ]

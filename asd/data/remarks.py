@@ -88,7 +88,7 @@ def notices(recordings: Recordings) -> list[str]:
     return sentences
 
 
-def kinds(recordings: Recordings, window_s: float | None = None) -> dict[str, Any]:
+def facts_of(recordings: Recordings, window_s: float | None = None) -> dict[str, Any]:
     """How recordings were stored, as plain values to be kept with a model, which cuts them into windows of `window_s`.
 
     Returns:
@@ -122,7 +122,7 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
     """How recordings differ in format from those that a model learnt from, in sentences.
 
     What a codec or resampling leaves out counts as a change of the machine: clips of 16 kHz are far from normal for a
-    model of 16 kHz that learnt from files of 48 kHz, and the other way round. `learnt` is `kinds` of the training
+    model of 16 kHz that learnt from files of 48 kHz, and the other way round. `learnt` is `facts_of` of the training
     clips; {}: they are unknown. What comes from memory differs in units, level and length.
     """
     if not len(recordings):
@@ -133,7 +133,7 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
 
 
 def _unlike_as_stored(recordings: Recordings, learnt: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences on files of another codec or another rate than the training clips, by `kinds` of these."""
+    """Sentences on files of another codec or another rate than the training clips, by `facts_of` of these."""
     if coded := Counter(sound.lossy for sound in recordings.sounds if sound.lossy not in learnt["lossy"]):
         found, known = (_codecs(names) for names in (sorted(coded), learnt["lossy"]))
         yield (
@@ -227,7 +227,7 @@ def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> Iter
 
 
 def copies(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
-    """A sentence on recordings whose content is that of a training clip, by `kinds` of these; else nothing."""
+    """A sentence on recordings whose content is that of a training clip, by `facts_of` of these; else nothing."""
     so = "they score lower than new recordings do, so results are too good or wrong; remove them from one side"
     return _learnt(recordings, learnt, "test clips are copies of training clips", so)
 

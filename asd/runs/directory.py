@@ -28,7 +28,7 @@ from asd.types import AsdError
 STATE = "state.safetensors"
 _FIT_FACTS = {"settings", "data", "version", "sections", "machine", "files"}  # keys that fit.json has at least
 FRONT_END_FILE = "front_end.json"  # in the folder of a model: the front end that it was trained with
-RECORDED_FILE = "recorded.json"  # the same of `data.remarks.kinds` of the training clips
+RECORDED_FILE = "recorded.json"  # the same of `data.remarks.facts_of` of the training clips
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import pandas as pd
 from asd.core.files import atomic, write_json
 from asd.core.runtime import file_hash, log, pick_device
 from asd.data.recordings import Recordings, Refused
-from asd.data.remarks import kinds
+from asd.data.remarks import facts_of
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
@@ -77,14 +77,15 @@ def store_model(
     """
     training = pd.DataFrame(detector.score_training(learnt))
     training.insert(0, "file", [clip.name for clip in learnt.clips])
-    n_window = detector.n_samples if isinstance(detector, Windowed) else None
+    n_samples = detector.n_samples if isinstance(detector, Windowed) else None
+    window_s = n_samples / learnt.sample_rate_hz if n_samples else None
     with atomic(place or run.model) as folder:
         folder.mkdir()
         detector.save(folder)
         training.to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", {**detector.facts(), "front_end": learnt.front_end.description()})
         write_json(folder / FRONT_END_FILE, asdict(learnt.front_end))
-        write_json(folder / RECORDED_FILE, kinds(learnt, n_window and n_window / learnt.sample_rate_hz))
+        write_json(folder / RECORDED_FILE, facts_of(learnt, window_s))
         NormalSpectra.of(learnt, detector.context.device).save(folder / SPECTRA_FILE)
         for name, content in (more or {}).items():
             write_json(folder / name, content)

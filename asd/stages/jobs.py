@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from asd.core.files import read_json
 from asd.core.runtime import file_hash, fingerprint, log, pick_device
 from asd.core.storage import fetch
+from asd.data import remarks
 from asd.data.dataset import ChallengeData, Dataset, OwnData, open_data
 from asd.data.given import given_data
 from asd.data.layouts.words import perhaps_faults
 from asd.data.recordings import Recordings, Refused, check, defects, joined
-from asd.data.remarks import broken, check_units, copies, kinds, labelled_twice, means, mono, notices, repeated, unlike
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
 from asd.detectors.windowed import cut_long_recordings
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoreFolder
@@ -214,8 +214,8 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
         front_end = config.supplemental.front_end(front_end, supplemental)
     recordings = _read(config, dataset, dataset.clips(machine, Split.TRAIN), front_end)
     if supplemental is not None:
-        check_units(joined([recordings, supplemental]))
-    if beginning := broken(recordings, "training clips"):
+        remarks.check_units(joined([recordings, supplemental]))
+    if beginning := remarks.broken(recordings, "training clips"):
         instead = " or use frontend=near residual=0" if front_end.n_microphones > 1 else ""
         raise AsdError(f"{beginning}: such a recording would teach what no machine sounds like, remove it{instead}")
     known, sections = {(clip.section, clip.domain) for clip in recordings.clips}, recordings.sections
@@ -224,10 +224,10 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
             where = f" of section {named(without)}" if len(without) < len(sections) else ""
             log.warning("%s has no %s training clips%s: the other domain stands for both", machine, domain, where)
     if isinstance(dataset, OwnData):
-        for sentence in dataset.notices(machine) + notices(recordings):
+        for sentence in dataset.notices(machine) + remarks.notices(recordings):
             log.info("%s: %s", machine, sentence)
-    remarks = [*perhaps_faults(recordings.clips), *repeated(recordings), *means(recordings)]
-    for sentence in [*remarks, *mono(recordings, config.year)]:
+    sentences = [*perhaps_faults(recordings.clips), *remarks.repeated(recordings), *remarks.means(recordings)]
+    for sentence in sentences + remarks.mono(recordings, config.year):
         log.warning("%s: %s", machine, sentence)
     if not dataset.is_strict and config.window_s is None:
         recordings = cut_long_recordings(recordings, machine)
@@ -247,7 +247,7 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
     """
     model = RunDirectory.of(config.runs, config.run_name, machine, config.seeds[0]).model
     if learnt is not None:
-        front_end, known = learnt.front_end, kinds(learnt, config.window_s)
+        front_end, known = learnt.front_end, remarks.facts_of(learnt, config.window_s)
     else:
         stored = FrontEnd.of_dict(read_json(model / FRONT_END_FILE))
         front_end = replace(config.front_end, profile=stored.profile, activity=stored.activity)
@@ -260,10 +260,11 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
     for clip, error in refused:
         log.error("%s gets no score: %s", clip.name, error)
     if learnt is None and not dataset.is_strict:
-        for sentence in notices(recordings):
+        for sentence in remarks.notices(recordings):
             log.info("%s: %s", machine, sentence)
-    remarks = [*unlike(recordings, known), *copies(recordings, known), *labelled_twice(recordings)]
-    for sentence in [*remarks, *mono(recordings, config.year)]:
+    sentences = [*remarks.unlike(recordings, known), *remarks.copies(recordings, known)]
+    sentences += [*remarks.labelled_twice(recordings), *remarks.mono(recordings, config.year)]
+    for sentence in sentences:
         log.warning("%s: %s", machine, sentence)
     return TestData(recordings, tuple(refused), dataset.layout)
 
@@ -295,4 +296,4 @@ def _read(
         refused=refused,
         resample=not dataset.is_strict,
     )
-    return check_units(recordings, refused)
+    return remarks.check_units(recordings, refused)
