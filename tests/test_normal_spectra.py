@@ -51,7 +51,7 @@ def test_what_is_drawn_for_batches_is_drawn_in_their_order(two_threads: None, mo
 def test_spectra_that_a_detector_has_computed_are_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     clips = noises(1, 2)
     views_of(clips, ClipStatistics(["level_64"]), CPU, alter=lambda _, waveforms: waveforms.flip(1))
-    assert not clips.known  # these are spectra of other sounds
+    assert not clips.computed  # these are spectra of other sounds
     views = views_of(clips, ClipStatistics(["level_64", "modulation"]), CPU)
     fresh = mean_spectra(noises(3, 2), CPU)  # other clips: computed
     assert not np.allclose(fresh[0], views["level_64"][0])

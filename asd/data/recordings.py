@@ -39,8 +39,8 @@ class Recordings:
     sounds: Sequence[Sound]  # what was read of each, see `check`
     sample_rate_hz: int = 16000
     front_end: FrontEnd = NEAR
-    # What was computed of these clips, in their order, and is asked for again.
-    known: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # What was computed of these clips and may be asked for again, by name: a row for each.
+    computed: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.clips)

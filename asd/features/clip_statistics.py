@@ -237,7 +237,7 @@ def views_of(
     what: str = "mean spectra",
     alter: Alter | None = None,
 ) -> dict[str, FloatArray]:
-    """Clip statistics of recordings of any lengths, kept in `recordings.known` for whoever asks next.
+    """Clip statistics of recordings of any lengths, kept in `recordings.computed` for whoever asks next.
 
     Args:
         recordings: the clips.
@@ -251,14 +251,14 @@ def views_of(
     """
     if alter is not None:
         return _computed(recordings, extract, device, what, alter)
-    names = {view: known_as(view, extract.overlap) for view in extract.views}
-    if not recordings.known.keys() >= {*names.values()}:
+    names = {view: computed_name(view, extract.overlap) for view in extract.views}
+    if not recordings.computed.keys() >= {*names.values()}:
         first, copy_of = recordings.distinct()
         views = _computed(recordings.subset(first), extract, device, what)
         if len(first) < len(recordings):
             views = {view: rows[copy_of] for view, rows in views.items()}  # equal to the last bit
-        recordings.known.update({names[view]: rows for view, rows in views.items()})
-    return {view: recordings.known[name] for view, name in names.items()}
+        recordings.computed.update({names[view]: rows for view, rows in views.items()})
+    return {view: recordings.computed[name] for view, name in names.items()}
 
 
 def _computed(
@@ -282,8 +282,8 @@ def _computed(
     return vectors
 
 
-def known_as(view: str, overlap: int) -> str:
-    """The name under which recordings keep a view."""
+def computed_name(view: str, overlap: int) -> str:
+    """The name of a view in `Recordings.computed`."""
     return f"{view}/{overlap}"
 
 

@@ -14,7 +14,7 @@ import torch
 
 from asd.core.files import load_tensors, save_tensors
 from asd.data.recordings import Recordings
-from asd.features.clip_statistics import LONG_OVERLAP, OVERLAP, ClipStatistics, clip_means, known_as, views_of
+from asd.features.clip_statistics import LONG_OVERLAP, OVERLAP, ClipStatistics, clip_means, computed_name, views_of
 from asd.places import spelled
 from asd.scoring.neighbours import NeighbourBank
 
@@ -68,8 +68,8 @@ class NormalSpectra:
 def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
     """Mean spectra in dB without the level of the clip, (clips, bands); known where `views_of` computed them."""
     for overlap in (OVERLAP, LONG_OVERLAP):
-        if (name := known_as(_VIEW, overlap)) in recordings.known:
-            return recordings.known[name]
+        if (name := computed_name(_VIEW, overlap)) in recordings.computed:
+            return recordings.computed[name]
     windows, owner = recordings.windows(round(LONGEST_S * recordings.sample_rate_hz))  # memory is bounded by these
     spectra = views_of(windows, ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device), device)[_VIEW]
     return spectra if windows is recordings else clip_means(spectra, owner)

@@ -132,14 +132,15 @@ def names_fault(name: str, anomalous: frozenset[str] = ANOMALOUS) -> bool:
         >>> [names_fault(name) for name in ("fault detection", "Anomalous-Sound-Detection", "detection of a fault")]
         [False, False, True]
     """
-    words, is_denied = [word for word in _words(_joined(name.lower())) if word not in _FILLERS], False
+    words = [word for word in _words(_joined(name.lower())) if word not in _FILLERS]
+    is_denied = False
     for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
         if word in NORMAL or (word in anomalous and after not in _TASKS):
-            if (word in anomalous) != (is_denied or after == "free"):
+            if (word in anomalous) != (is_denied or after == "free"):  # a fault that is not denied, or normal that is
                 return True
             is_denied = False
         elif word in _NEGATIONS and after not in _LOADS:
-            is_denied = word != "free" or (before not in NORMAL and before not in anomalous)
+            is_denied = word != "free" or (before not in NORMAL and before not in anomalous)  # else it is of `before`
     return False
 
 
