@@ -54,8 +54,8 @@ def read_sections(table: pd.DataFrame, *, with_domains: bool) -> list[SectionSco
         raise AsdError(f"the score table has {len(table)} rows and none of them is of the test split")
     found = []
     for (machine, section), rows in test.groupby(["machine", "section"], sort=True):
-        domains = _one_of(rows, "domain", tuple(Domain)) if with_domains else np.full(len(rows), "")
-        is_anomaly = _one_of(rows, "label", tuple(Label)) == Label.ANOMALY
+        domains = _strings(rows, "domain", tuple(Domain)) if with_domains else np.full(len(rows), "")
+        is_anomaly = _strings(rows, "label", tuple(Label)) == Label.ANOMALY
         scores, decisions = _numbers(rows, "score"), _decisions(rows)
         found.append(SectionScores(str(machine), str(section), domains, is_anomaly, scores, decisions))
     return found
@@ -102,7 +102,7 @@ def _require_both_classes(section: SectionScores, metric: str, clips: BoolArray)
             )
 
 
-def _one_of(rows: pd.DataFrame, column: str, allowed: tuple[str, ...]) -> NDArray[np.str_]:
+def _strings(rows: pd.DataFrame, column: str, allowed: tuple[str, ...]) -> NDArray[np.str_]:
     """The column as strings (n_rows,), all of them among `allowed`."""
     is_allowed = rows[column].isin(allowed)
     way = f"give one of {', '.join(allowed)}"
