@@ -214,6 +214,7 @@ def _after_scores(config: Run, folders: Folders, *more: str) -> str:
         return advice
     scored = [folder for folder in folders.values() if folder.scorers]
     if any(folder.is_own_data for folder in scored):
+        # of each machine the first seed
         of_machine = {run.machine: folder for run, folder in reversed([*folders.items()]) if folder.scorers}
         scorer = next(iter(folders)).default_scorer()
         return f"{_false_alarms([*of_machine.values()], scorer)}next: {_predict(config)}"
@@ -253,7 +254,7 @@ def _labels(folders: Folders) -> dict[str, set[str]]:
 
 
 def _least_alike(config: Run, runs: Sequence[RunDirectory]) -> str:
-    """Which recordings of one's own score highest by the others that were learnt from."""
+    """Which recordings of one's own score highest by the others that were learnt from, for the first seed of each."""
     own = {run.machine: run for run in reversed(runs) if config.normal or run.scores.is_own_data}
     why = "listen to them, as a fault that was learnt hides faults like it\n"
     if len(own) > _NAMED:
