@@ -19,7 +19,7 @@ from asd.detectors.statistics import Statistics
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, warn_of_run
 from asd.settings.config import Decision, Run
 from asd.stages.jobs import dataset_of, load_test, load_training, prepare
-from asd.stages.running import _results, do
+from asd.stages.running import _results, do_jobs
 from asd.types import SCORE_COLUMNS, AsdError
 from tests.machines import tone_machine, write_clip
 
@@ -180,19 +180,19 @@ def test_what_another_command_did_meanwhile_is_not_done_again_and_never_replaced
 
     def after_the_other(run: RunDirectory, **options: Any) -> Any:
         monkeypatch.undo()
-        do(other, again=False)
+        do_jobs(other, again=False)
         os.utime(done, (0, 0))
         return alone(run, **options)
 
     monkeypatch.setattr(RunDirectory, "alone", after_the_other)
-    do(same, again=False)
+    do_jobs(same, again=False)
     assert (done.stat().st_mtime, caplog.messages[-1]) == (0, f"{done.parent} is done already")
     with pytest.raises(AsdError, match="was trained with another configuration"):
-        do(different, again=False)
+        do_jobs(different, again=False)
 
 
 def test_test_clips_are_the_runs_own_wherever_they_lie_and_however_they_are_decided(data: Path) -> None:
-    do(jobs(data, **ONE_VIEW), again=False)
+    do_jobs(jobs(data, **ONE_VIEW), again=False)
     copy = shutil.copytree(data, data.with_name("copy"))
 
     def folder(**options: Any) -> Path:
@@ -215,7 +215,7 @@ def test_a_table_of_recordings_that_has_changed_since_is_named(
     table = tmp_path / "data/recordings.csv"
     pd.DataFrame(labels.items(), columns=["path", "label"]).assign(machine="fan").to_csv(table, index=False)
     config = Run(data=tmp_path / "data", runs=tmp_path / "runs", **ONE_VIEW)
-    do(list(prepare(config, dataset_of(config), learn=True)), again=False)
+    do_jobs(list(prepare(config, dataset_of(config), learn=True)), again=False)
     warn_of_run(config.runs, "statistics")
     assert "since" not in caplog.text
     table.write_text(table.read_text().replace("9.wav,fault", "9.wav,normal"))
@@ -225,14 +225,14 @@ def test_a_table_of_recordings_that_has_changed_since_is_named(
 
 def test_the_year_of_a_run_is_the_one_that_was_given_last(data: Path) -> None:
     for year in (2025, 2024):
-        ((run, _),) = do(jobs(data, year=year, **ONE_VIEW), again=False)
+        ((run, _),) = do_jobs(jobs(data, year=year, **ONE_VIEW), again=False)
         assert run.config()["year"] == year  # by whose rule evaluate goes
 
 
 def test_a_model_of_an_earlier_version_of_its_detector_is_called_so(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    do(jobs(data, **ONE_VIEW), again=False)
+    do_jobs(jobs(data, **ONE_VIEW), again=False)
     monkeypatch.setattr(Statistics, "version", 99)
     with pytest.raises(AsdError, match=r"was made by version [0-9]+ of its detector and this is version 99"):
         jobs(data, **ONE_VIEW)

@@ -33,7 +33,7 @@ def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     warn_of_other_years(config, dataset)
     if config.executor == "here" and not config.keep_going:
         jobs = list(prepare(config, dataset, learn=learn))
-        runs, failed = [run for run, _ in _do_jobs(jobs, again=again)], ""
+        runs, failed = [run for run, _ in do_jobs(jobs, again=again)], ""
     else:
         runs, failed = _do_in_shares(config, dataset, learn=learn, again=again, command=command)
     warn_of_run(config.runs, config.run_name)
@@ -59,7 +59,7 @@ def warn_of_other_years(config: Run, dataset: Dataset) -> None:
     log.warning(f"{what}: if these are recordings of the challenge, say year={either}")
 
 
-def _do_jobs(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[RunDirectory, Unscored]]:
+def do_jobs(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[RunDirectory, Unscored]]:
     """Does jobs one after another; a patient command waits where another one is at work, instead of refusing."""
     for job in todo:
         if not again:
@@ -181,4 +181,4 @@ def do_share(share: Share) -> list[tuple[RunDirectory, Unscored]]:
     config = stored_run(share.options)
     list_names(config.data_root, share.command)
     jobs = prepare(config, dataset_of(config), learn=share.learn, machines=[share.machine], seeds=share.seeds)
-    return _do_jobs(list(jobs), again=share.again, patient=share.patient)
+    return do_jobs(list(jobs), again=share.again, patient=share.patient)
