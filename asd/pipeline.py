@@ -78,8 +78,8 @@ def evaluate(config: options.Evaluate) -> dict[str, Any]:
         raise AsdError(f"out={config.out} is for submissions, and a run keeps its results; name a copy with json=")
     name = config.name
     around = place_in(config.page, f"decisions of {name}") if config.page else None
-    year, plain = meant_year(config.runs, name, config.machine, config.data, config.year)
     part, truth = config.part, config.ground_truth
+    year, plain = meant_year(config.runs, name, config.machine, config.data, config.year, by_names=part == "dev")
     scores = labelled_scores(config.runs, name, year, config.machine, config.data, part=part, ground_truth=truth)
     found = evaluate_tables(scores.tables, year, config.scorer or scores.default, plain=plain)
     facts = {"untrained_sections": scores.untrained, "missing": scores.missing, "scored": scores.scored}

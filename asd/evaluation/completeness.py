@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from asd.challenge.files import list_machines
-from asd.challenge.years import Year
+from asd.challenge.installed import installed_records
+from asd.challenge.years import YEARS, Sections, get_year
 from asd.core.files import read_json
 from asd.core.runtime import log
 from asd.options import join_names

@@ -69,7 +69,7 @@ def fuse_runs(
             parts.append(Member(own, member.partition(":")[2] or own[0].default_scorer()))
         _refuse_doubled([*found], parts)
         fused.append((RunDirectory.of(runs, name, machine, 0), parts, fuse(parts, method)))
-    about = [{"sample_rate_hz": parts[0].runs[0].sample_rate_hz(), **_year_of(parts)} for _, parts, _ in fused]
+    about = [{"sample_rate_hz": parts[0].runs[0].sample_rate_hz(), **_years_of(parts)} for _, parts, _ in fused]
     for old in directories_with(RunDirectory, runs / name, "config.yaml"):
         withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones
         old.clear()
@@ -98,10 +98,10 @@ def _write(
     run.finish(fingerprint(run.config(), test["score"].tolist()), **facts)
 
 
-def _year_of(members: Sequence[Member]) -> dict[str, int]:
-    """The year that all members were trained with, for a configuration; nothing where they differ."""
-    years = {run.year() for member in members for run in member.runs}
-    return {"year": year} if len(years) == 1 and (year := years.pop()) else {}
+def _years_of(members: Sequence[Member]) -> dict[str, Any]:
+    """The year that the members were trained with, for a configuration, or all years where they differ."""
+    years = sorted({year for member in members for run in member.runs for year in run.years()})
+    return {"year": years[0]} if len(years) == 1 else {"years": years}
 
 
 def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunDirectory]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth,
 from asd.challenge.years import Unit, Year, get_year
 from asd.core.storage import list_names
 from asd.evaluation import completeness
-from asd.evaluation.completeness import Folders, Missing, chosen_runs, is_all, require_whole, years_of
+from asd.evaluation.completeness import Folders, Missing, chosen_runs, is_all, require_whole
 from asd.places import place_name
 from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, require_same_seeds
 from asd.types import AsdError, Split
@@ -65,10 +65,11 @@ def labelled_scores(
         seeds: which count, by default all; machines may differ in others.
     """
     found = [run for run in chosen_runs(runs, name, machines) if not seeds or run.seed in seeds]
-    if part == "eval":
-        return _by_truth(runs / name, found, get_year(year), ground_truth, machines)
     folders = _score_folders(found, data)
-    hidden = {*get_year(year).eval}
+    if part == "eval":
+        return _by_truth(runs / name, folders, get_year(year), ground_truth, machines)
+    years = [get_year(each) for each in {year, *chain(*(run.years() for run in found))}]
+    hidden = {machine for each in years for machine in each.eval}
     labels = {run: _has_labels(folder) for run, folder in folders.items()}
     named = [run for run in folders if labels[run] or run.machine not in hidden or not is_all(machines)]
     if not any(folder.scorers for folder in folders.values()):
@@ -79,7 +80,7 @@ def labelled_scores(
             f"if they are those of an evaluation set"
         )
     require_same_seeds(named)
-    return _whole(runs / name, {run: folders[run] for run in named}, get_year(year), machines, data is None)
+    return _whole(runs / name, {run: folders[run] for run in named}, years, machines, data is None)
 
 
 def labelled_machines(runs: Path, name: str) -> list[str]:
@@ -87,7 +88,7 @@ def labelled_machines(runs: Path, name: str) -> list[str]:
     return sorted({run.machine for run in find_runs(runs, name) if _has_labels(run.scores)})
 
 
-def _whole(place: Path, folders: Folders, year: Year, machines: Sequence[str], are_own: bool) -> Labelled:
+def _whole(place: Path, folders: Folders, years: Sequence[Year], machines: Sequence[str], are_own: bool) -> Labelled:
     """Scores with the labels of names, once nothing is missing but what machine= leaves out."""
     default = next(run for run, folder in folders.items() if folder.scorers).default_scorer()
     first = {run.machine: folder.table(default) for run, folder in folders.items() if default in folder.scorers}
@@ -138,11 +139,12 @@ def _by_truth(
     if not is_all(machines):
         truth = {unit: clips for unit, clips in truth.items() if unit.machine in machines}
     wanted = {unit.machine for unit in truth}
-    folders = {run: run.scores for run in runs if run.machine in wanted and run.scores.scorers}
-    if not folders:
-        raise AsdError(f"{place} has no scores of {', '.join(sorted(wanted))}, which {root} is about")
+    folders = {run: folder for run, folder in folders.items() if run.machine in wanted and folder.scorers}
+    default = next((run.default_scorer() for run in folders), "")
+    absent = _missing_units(folders, default, truth)
+    if len(absent) == sum(run.machine == unit.machine for run in folders for unit in truth):
+        raise AsdError(f"{place} has no scores of the sections of {', '.join(sorted(wanted))} that {root} is about")
     require_same_seeds([*folders])
-    default = next(iter(folders)).default_scorer()
     tables = _tables_of(folders)
     missing = [
         *((machine, f"of {year.year} is not in the run") for machine in wanted - {run.machine for run in folders}),

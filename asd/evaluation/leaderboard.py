@@ -19,7 +19,7 @@ from asd.challenge.years import get_year
 from asd.core.runtime import log
 from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import NAMED, is_all
-from asd.evaluation.labelling import CLIP_COLUMNS, labelled_scores
+from asd.evaluation.labelling import CLIP_COLUMNS, EvaluatedPart, labelled_scores
 from asd.evaluation.markdown import table, write_results
 from asd.evaluation.rule import meant_year
 from asd.evaluation.tables import measure_name, rule_name, rule_sentence

@@ -38,10 +38,10 @@ def meant_year(
     folders = [folder for folder in scored if folder and folder.scorers]
     if any(folder.is_own_data for folder in folders):
         return PLAIN_YEAR, True
-    years = sorted({year for run in found if (year := run.year())}) or [LATEST_YEAR]
+    years = sorted({known for run in found for known in run.years()}) or [LATEST_YEAR]
     if len(years) > 1:
         every = " and ".join(f"year={each}" for each in years)
-        what = "members" if len(years_of(found[0])) > 1 else "machines"
+        what = "members" if len(found[0].years()) > 1 else "machines"
         raise AsdError(f"{what} of {runs / name} were trained with {every}; say whose rule holds by year=")
     tables = [folder.table(folder.scorers[0]) for folder in folders] if by_names else []
     taken = (tables and rule_year(pd.concat(tables), years[0])) or years[0]

@@ -165,12 +165,15 @@ class RunDirectory(TrainingDirectory):
             return mirrored(given)
         return get_year(settings["year"]).dev_root if "year" in settings and "members" not in settings else None
 
-    def year(self) -> int | None:
-        """The challenge year that it was trained with; None where its configuration does not tell."""
-        if (known := self.config().get("year")) is None or known in YEARS:
-            return known
-        years = ", ".join(map(str, YEARS))
-        raise AsdError(f"{self.path / 'config.yaml'} holds year={known!r}; write one of {years} there")
+    def years(self) -> list[int]:
+        """The challenge years that it, or the members of a fused one, was trained with; none where it does not tell."""
+        config = self.config()
+        known = config.get("years") or [config.get("year")]
+        for year in known if isinstance(known, list) else [known]:
+            if year not in (None, *YEARS):
+                way = f"write one of {', '.join(map(str, YEARS))} there"
+                raise AsdError(f"{self.path / 'config.yaml'} holds year={year!r}; {way}")
+        return [year for year in known if year is not None]
 
     def sample_rate_hz(self) -> int:
         """Of what it has learnt from; `AsdError` where its configuration does not tell."""

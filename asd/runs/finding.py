@@ -144,8 +144,7 @@ def _warn_of_stale(runs: Path, name: str, complete: Sequence[RunDirectory]) -> N
     pictures = sorted(place.rglob("explain/scored.json"))
     made += [_Made(path.parent, path, place, "`explain` writes them anew") for path in pictures]
     made += [_Made(run.path, run.path / "DONE", runs, "fuse anew with overwrite=true") for run in complete]
-    board = runs / "leaderboard.json"
-    made += [_Made(board, board, runs, "`leaderboard` writes it anew")]
+    made += [_Made(path, path, runs, "`leaderboard` writes it anew") for path in sorted(runs.glob("leaderboard*.json"))]
     for machine, run in {run.path.parent: run for run in complete}.items():  # all seeds have the same clips
         if changes := run.scores.changes():
             more = f" (and so have {len(changes) - 1} more)" if len(changes) > 1 else ""

@@ -109,7 +109,7 @@ def _packaged(config: Submit, out: Path) -> Package:
         )
     warn_of_run(config.runs, name)
     runs = [run for run in every if run.seed == every[0].seed]
-    if (trained := {each for run in runs for each in years_of(run)}) and year.year not in trained:
+    if (trained := {each for run in runs for each in run.years()}) and year.year not in trained:
         log.warning("%s was trained with year=%d, and this is a package of %d", runs[0].path, max(trained), year.year)
     real = evaluation_sections(runs, year)
     chosen = _machines_to_submit(config, year, {run.machine for run in runs}, bool(real))

@@ -44,11 +44,10 @@ def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
 
 def warn_of_other_years(config: Run, dataset: Dataset) -> None:
     """Warns where the folder holds machines of other years and none of the given one; unknown ones do not count."""
-    published: dict[str, list[int]] = {}  # machine -> the years that have it
-    for machine in dataset.machines():
-        if years := [year for year in YEARS if machine in {*get_year(year).dev, *get_year(year).eval}]:
-            published[machine] = years
-    if not dataset.is_strict or not published or any(config.year in years for years in published.values()):
+    if not dataset.is_strict:
+        return
+    published = {machine: found for machine in dataset.machines() if (found := _years_with(dataset, machine))}
+    if not published or any(config.year in found for found in published.values()):
         return
     machine = min(published, key=lambda name: len(published[name]))  # the one of fewest years tells most
     *others, last = map(str, published[machine])
@@ -57,6 +56,19 @@ def warn_of_other_years(config: Run, dataset: Dataset) -> None:
     if machine in {**get_year(config.year).dev, **get_year(config.year).eval}:
         what = f"{config.data_root} holds other sections of {machine} than {config.year} has, those of {either}"
     log.warning(f"{what}: if these are recordings of the challenge, say year={either}")
+
+
+def _years_with(dataset: Dataset, machine: str) -> list[int]:
+    """The years in which a machine was published with the sections that it has here, as far as its names tell them."""
+    sections: set[str] = set()
+    with suppress(AsdError):  # recordings are named when they are read
+        sections = {clip.section for clip in dataset.clips(machine, Split.TRAIN)}
+    sets = {year: (get_year(year).dev, get_year(year).eval) for year in YEARS}
+    return [
+        year
+        for year, (dev, evaluation) in sets.items()
+        if machine in {**dev, **evaluation} and sections <= {*dev.get(machine, ()), *evaluation.get(machine, ())}
+    ]
 
 
 def do_jobs(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[RunDirectory, Unscored]]:

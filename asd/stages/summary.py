@@ -29,7 +29,7 @@ from asd.evaluation.leaderboard import board_name
 from asd.evaluation.rule import LATEST_YEAR
 from asd.evaluation.tables import as_markdown
 from asd.options import join_names, run_options
-from asd.runs import RunDirectory, ScoreFolder
+from asd.runs import RunDirectory, ScoreFolder, find_runs
 from asd.scoring.threshold import CONFIDENCE, how_sure
 from asd.settings import stages as options
 from asd.settings.config import Demo, Enroll, Fuse, Run
@@ -122,10 +122,6 @@ def evaluate(config: options.Evaluate, result: dict[str, Any]) -> str:
         ]
         return "\n".join(["evaluated as the organisers do:", *lines, f"result files: {config.out}"])
     name = result["name"]
-    run = run_options(name, config.runs)
-    advice = f"submit {run} label=<LastName>_<Institute>_task2_1 year={result['year']}"
-    if result["rule"] == "plain":
-        advice = f"report {run}"
     return (
         f"{as_markdown(result, name, full=False)}\n"
         f"written to {config.runs / name}/{evaluation_name(config.part, config.data)}.json, .csv and .md\n"
@@ -135,7 +131,7 @@ def evaluate(config: options.Evaluate, result: dict[str, Any]) -> str:
 
 def _after_evaluation(config: options.Evaluate, result: dict[str, Any]) -> str:
     """The command that follows: package what is to be packaged, else look at the run, or at others beside it."""
-    run = of_run(config.name, config.runs)
+    run = run_options(config.name, config.runs)
     if config.part == "eval" and not config.data:
         given = config.model_dump(include={"runs", "year", "ground_truth"}, exclude_unset=True, exclude_none=True)
         words = ["part=eval", *(f"{key}={value}" for key, value in given.items()), *_machines(config)]
@@ -150,7 +146,9 @@ def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     """Where the fused scores are."""
     folders = {run: run.scores for run in runs}
     places = [f"  {folder.path}" for folder in folders.values()]
-    advice = _evaluate(config.name, config, runs[0].year() or LATEST_YEAR, folders)
+    years = runs[0].years() or [LATEST_YEAR]
+    of_several = [f"year={years[-1]}"] if len(years) > 1 else []  # then evaluate asks whose rule holds
+    advice = _evaluate(config.name, config, years[-1], folders, *of_several)
     if not advice and any(folder.is_own_data for folder in folders.values()):
         advice = f"next: python -m asd report {run_options(config.name, config.runs)}"
     return "\n".join([f"fused {', '.join(config.members)}:", *places, advice or _unlabelled(folders)])
@@ -232,7 +230,7 @@ def _evaluate(name: str, config: Run | Fuse, year: int, folders: Folders, *more:
     note = f"not to be evaluated, without test clips of both labels: {named(others)}\n" if others else ""
     scorer = next(folder.scorers[0] for folder in folders.values() if folder.scorers)
     # A part is evaluated where it is asked for
-    is_part = others or missing_scores(folders, scorer) or absent_machines(folders, get_year(year), ())
+    is_part = others or missing_scores(folders, scorer) or absent_machines(folders, ())
     machines = [f"machine={join_names(compared)}"] if is_part else _machines(config)
     return f"{note}next: python -m asd evaluate {run_options(name, config.runs, *machines, *more)}"
 
@@ -291,5 +289,5 @@ def _predict(config: Run) -> str:
     )
 
 
-def _machines(config: Run | Fuse) -> list[str]:
+def _machines(config: Run | Fuse | options.Evaluate) -> list[str]:
     return [] if config.machine == ["all"] else [f"machine={join_names(config.machine)}"]
