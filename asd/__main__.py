@@ -99,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     stage, *rest = arguments
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    from asd.core.memory import ran_out
     from asd.places import spelled
 
     try:
@@ -112,8 +113,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as by `| head`, which closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the flush at the end fail
         return 141
-    except OSError as error:  # a place that vanished, or may not be read
-        print(f"error: {error}; check the place and its permissions, then try again", file=sys.stderr)
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        if ran_out(error):
+            way = "memory ran out; free some, or give it less at once (shorter recordings, fewer workers=)"
+        elif isinstance(error, OSError):  # a place that vanished, or may not be read
+            way = "check the place and its permissions, then try again"
+        else:
+            raise
+        print(f"error: {' '.join(str(error).split())[:300] or type(error).__name__}; {way}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         way = str(interrupt) or "nothing finished is lost, the same command resumes"

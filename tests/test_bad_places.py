@@ -38,6 +38,20 @@ def test_a_full_device_stays_a_device(run: Path) -> None:
         append_text(Path("/dev/full"), "a line\n")
 
 
+def test_scores_that_cannot_be_written_leave_the_configuration(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str, *words: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    before = contents(run)
+    monkeypatch.setattr(Path, "write_text", full)
+    refuses("score", NAME, "decision.quantile=0.5", saying="scores/.*csv: No space left on device; free some space")
+    assert contents(run) == before
+    monkeypatch.undo()
+    monkeypatch.chdir(run.parents[3])
+    succeeds("score", NAME, "decision.quantile=0.5")
+    assert "quantile: 0.5" in (run / "config.yaml").read_text()
+
+
 # Grows a memory disk until the training fits: each time before that, one sentence and no trace.
 _ON_A_SMALL_DISK = """
 import subprocess, sys

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 
 from asd.core.files import (
     MOST_VALUES,
+    atomic,
     check_file_place,
     load_tensors,
     load_yaml,
@@ -154,3 +156,15 @@ def test_tensors_that_others_wrote_have_no_facts(tmp_path: Path) -> None:
     save_file({"w": torch.ones(2)}, tmp_path / "w")
     tensors, facts = load_tensors(tmp_path / "w")
     assert (tensors["w"].tolist(), facts) == ([1.0, 1.0], {})
+
+
+def test_an_error_names_the_place_and_not_the_folder_that_is_written_aside(tmp_path: Path) -> None:
+    def full(path: Path) -> None:
+        with atomic(path / "run") as folder, atomic(folder / "model") as model:
+            model.mkdir(parents=True)
+            with atomic(model / "a.json"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(AsdError, match=f"^cannot write {tmp_path}/run/model/a.json: No space left"):
+        full(tmp_path)
+    assert [*tmp_path.iterdir()] == []

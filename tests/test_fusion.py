@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from asd.runs import RunDirectory
 from asd.settings.config import Fuse, Run
 from asd.settings.stages import Evaluate
 from asd.types import AsdError
+from tests.command import contents
 from tests.machines import tone_machine
 
 RNG = np.random.default_rng(0)
@@ -98,27 +100,38 @@ def test_a_run_in_the_way_is_kept(runs: Path) -> None:
         pipeline.fuse(Fuse(members=["one", "two"], name="one", runs=runs, overwrite=True))
 
 
-def test_machines_that_a_stopped_fusion_has_not_reached_are_missed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("n_done", [0, 1])
+def test_a_fusion_that_is_broken_off_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_done: int
 ) -> None:
     places = {"data": tone_machine(tmp_path / "data"), "runs": tmp_path / "runs"}
     tone_machine(tmp_path / "data", "pump")
     pipeline.train(Run(**places, name="one", statistics={"views": ["level_16"]}))
-    finish = RunDirectory.finish
+    pipeline.train(Run(**places, name="two", statistics={"views": ["level_64"]}))
+    new = Fuse(members=["one"], name="fused", runs=tmp_path / "runs")
+    other = Fuse(members=["one", "two"], name="fused", runs=tmp_path / "runs", overwrite=True)
+    finish, done = RunDirectory.finish, list[RunDirectory]()
 
-    def stopped(run: RunDirectory, *words: Any, **facts: Any) -> None:
+    def full(run: RunDirectory, *words: Any, **facts: Any) -> None:
+        if len(done) == n_done:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done.append(run)
         finish(run, *words, **facts)
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(RunDirectory, "finish", stopped)
-    fused = Fuse(members=["one"], name="fused", runs=tmp_path / "runs", overwrite=True)
-    with pytest.raises(KeyboardInterrupt):
-        pipeline.fuse(fused)
-    with pytest.raises(AsdError, match="pump"):
-        pipeline.evaluate(Evaluate(name="fused", runs=tmp_path / "runs"))
+    monkeypatch.setattr(RunDirectory, "finish", full)
+    with pytest.raises(AsdError, match=r"cannot write .*No space left on device; free some space"):
+        pipeline.fuse(new)
+    assert contents(tmp_path / "runs/fused") == {}
     monkeypatch.setattr(RunDirectory, "finish", finish)
-    pipeline.fuse(fused)
-    assert {*pipeline.evaluate(Evaluate(name="fused", runs=tmp_path / "runs"))["scorers"]} == {"fused"}
+    pipeline.fuse(new)  # the same command goes on
+    before = contents(tmp_path / "runs")
+    done.clear()
+    monkeypatch.setattr(RunDirectory, "finish", full)
+    with pytest.raises(AsdError, match=r"cannot write .*No space left on device; free some space"):
+        pipeline.fuse(other)
+    assert contents(tmp_path / "runs") == before
+    monkeypatch.setattr(RunDirectory, "finish", finish)
+    assert {run.fused_members()[-1] for run in pipeline.fuse(other)} == {"two"}
 
 
 def test_a_missing_scorer_or_run_is_named(runs: Path) -> None:

@@ -310,6 +310,25 @@ def test_two_commands_never_write_to_one_folder(inbox: Path) -> None:
         refuses("predict", f"audio={inbox}", saying=f"another command writes to {RESULT.parent}; wait .* or say out=")
 
 
+def test_earlier_predictions_stay_where_new_ones_cannot_be_written(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    succeeds("predict", "audio=inbox")
+    before = RESULT.read_bytes()
+    write_clip(inbox / "another.wav", 77)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        refuses("predict", "audio=inbox", saying=f"cannot write {RESULT}: No space left on device; free some space")
+    assert RESULT.read_bytes() == before
+    assert not [*RESULT.parent.glob("predictions_*.csv")]
+    assert "scored already" in succeeds("predict", "audio=inbox").err
+    (earlier,) = RESULT.parent.glob("predictions_*.csv")
+    assert earlier.read_bytes() == before
+
+
 def test_earlier_predictions_are_kept(inbox: Path) -> None:
     succeeds("predict", f"audio={inbox}")
     before = RESULT.read_bytes()

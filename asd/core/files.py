@@ -16,6 +16,7 @@ import glob
 import json
 import math
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 MOST_VALUES, _MOST_LEVELS = 100_000, 100  # a file written by hand has hundreds, and ten
 Reader = Callable[[Path], bytes]  # the content of a file
+_TEMPORARY = re.compile(r"(?<=/)\.([^/]+)\.[^/]+-\d+\.tmp(?=/)")  # the names of `atomic`
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that of libyaml takes a tenth of the time
 
 
@@ -64,7 +66,8 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         way = "free some space or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose"
-        raise AsdError(f"cannot write {given}: {error.strerror or error}; {way} another place") from error
+        where = _TEMPORARY.sub(r"\1", str(given))  # within what is itself written aside
+        raise AsdError(f"cannot write {where}: {error.strerror or error}; {way} another place") from error
     finally:
         if temporary != path:
             remove(temporary)
@@ -142,13 +145,15 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        if temporary.is_file():  # devices and pipes cannot be told to
-            os.fsync(file.fileno())
+def write_text(path: Path, text: str, before: Callable[[], object] = lambda: None) -> None:
+    """Writes a text file, whole or not at all; `before` is called when nothing but renaming is left to fail."""
+    with atomic(path) as temporary:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            if temporary.is_file():  # devices and pipes cannot be told to
+                os.fsync(file.fileno())
+        before()
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -36,6 +36,7 @@ from asd.types import AsdError, Channel
 # twentieth of what its features take.
 KEPT_BYTES = 1 << 26
 
+_BLOCK = 1 << 20  # samples that are resampled at once, to the same digits as all at once
 _MOST_READ = 2  # recordings whose samples stay for their windows, as these may be hours
 
 _Wave = npt.NDArray[np.int16] | npt.NDArray[np.float32]  # (samples,) of one microphone
@@ -224,8 +225,12 @@ def _resampled(samples: Samples, rate_hz: int, wanted_hz: int) -> Samples:
         return samples
     import soxr
 
-    resampled = soxr.resample(_as_float(samples).T, rate_hz, wanted_hz).T
-    return np.ascontiguousarray(resampled, np.float32)
+    stream, n_samples = soxr.ResampleStream(rate_hz, wanted_hz, len(samples), dtype="float32"), samples.shape[1]
+    parts = [  # block by block, of whose copies at full scale an hour would take twice as much again
+        stream.resample_chunk(_as_float(samples[:, at : at + _BLOCK]).T, last=at + _BLOCK >= n_samples)
+        for at in range(0, n_samples, _BLOCK)
+    ]
+    return np.ascontiguousarray(np.concatenate(parts).T, np.float32)
 
 
 def _as_float(samples: Samples) -> Waveform:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import re
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from asd.core.memory import require_free
 from asd.core.runtime import imported
 from asd.core.storage import read_bytes
 from asd.data.headers import (
@@ -50,6 +52,7 @@ _LONGEST_FRAME_S = 0.15  # of AAC or Opus: what may be padding at either end
 _SHORTEST_GAP_S = 0.05  # more than times that are written in steps of 1 ms are wrong by
 _LEAST_DECODED = 0.99  # share of the samples that the header of a compressed file promises
 RATES_HZ = (100, 1_000_000)  # what is sampled: other numbers are those of a broken header
+_LARGE_BYTES = 1 << 23  # of a file that may not fit into memory: a day of silence as FLAC is larger
 NO_SIZE = 1 << 62  # no file has so many bytes: the number stands for one that was not known
 STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
 
@@ -100,6 +103,7 @@ def decode(path: Path) -> Decoded:
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is a folder or a device")
+        _check_memory(path)
         content = read_bytes(path)
         if content.startswith(b"version https://git-lfs"):
             raise AsdError(f"{path} is a pointer of Git LFS in place of the recording; fetch that with `git lfs pull`")
@@ -114,6 +118,16 @@ def decode(path: Path) -> Decoded:
     if samples.dtype != np.int16:
         check_levels(path, samples)
     return Decoded(samples, rate_hz, lossy, hashlib.sha256(content).hexdigest())
+
+
+def _check_memory(path: Path) -> None:
+    """Refuses a recording that does not fit into memory by its header: the file, its samples, a truth value of each."""
+    if path.is_file() and (size := path.stat().st_size) >= _LARGE_BYTES:
+        with suppress(soundfile.SoundFileError), soundfile.SoundFile(path) as file:  # what is wrong is said when read
+            n_bytes = size + file.frames * file.channels * (3 if file.subtype in _INT16_SUBTYPES else 5)
+            what = f"{path} lasts {file.frames / file.samplerate / 3600:.3g} h, and to read it"
+            way = "cut it into shorter recordings, or give it as WAV to `listen`, which reads block by block"
+            require_free(n_bytes, what, way)
 
 
 def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:

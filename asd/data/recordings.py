@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,7 @@ class Recordings:
         """The same clips by the far microphone alone."""
         return replace(self, front_end=FrontEnd("far"))
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """What data is the same, for runs, caches and encoders: a hash of all recordings, in order.
 

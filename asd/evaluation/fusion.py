@@ -6,6 +6,7 @@ Test scores are never used to scale: a clip's fused score does not depend on whi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def fuse_runs(
     if name in {member.partition(":")[0] for member in members}:
         raise AsdError(f"name={name} is one of the members; choose another name")
     fetch(runs / name, without="model")
-    if (runs / name).exists() and not overwrite:
+    earlier = directories_with(RunDirectory, runs / name, "config.yaml")
+    if earlier and not overwrite:
         raise AsdError(f"{runs / name} exists; choose another name=, or overwrite=true to replace it")
     fused = []
     for machine in shared:
@@ -69,15 +71,16 @@ def fuse_runs(
             parts.append(Member(own, member.partition(":")[2] or own[0].default_scorer()))
         _refuse_doubled([*found], parts)
         fused.append((RunDirectory.of(runs, name, machine, 0), parts, fuse(parts, method)))
-    about = [{"sample_rate_hz": parts[0].runs[0].sample_rate_hz(), **_years_of(parts)} for _, parts, _ in fused]
-    for old in directories_with(RunDirectory, runs / name, "config.yaml"):
-        withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones
-        old.clear()
-    for (run, _, _), known in zip(fused, about, strict=True):  # all are begun before the first is done
-        run.clear()
-        run.write_config({"members": [*members], "method": method, **known})
-    for run, parts, (test, training) in fused:
-        _write(run, parts, test, training, decision)
+    with ExitStack() as stack:  # what is replaced stays until all is written aside
+        for run, parts, (test, training) in fused:
+            new = RunDirectory(stack.enter_context(atomic(run.path)))
+            known = {"sample_rate_hz": parts[0].runs[0].sample_rate_hz(), **_years_of(parts)}
+            new.write_config({"members": [*members], "method": method, **known})
+            _write(new, parts, test, training, decision)
+        for old in earlier:  # machines and seeds of the run that is replaced would pass for fused ones
+            withdraw(old.path)
+            old.clear()
+    for run, _, _ in fused:
         publish(run.path)
     return [run for run, _, _ in fused]
 
@@ -93,7 +96,7 @@ def _write(
         training.rename(columns={"score": SCORER}).to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", _facts(members))
     run.scores.write({SCORER: test}, {SCORER: asdict(threshold)}, _scored_data(members))
-    scored = digests(run.path.parents[2], [own.scores for member in members for own in member.runs])
+    scored = digests(members[0].runs[0].path.parents[2], [own.scores for member in members for own in member.runs])
     facts = {"default": SCORER, "scorers": [SCORER], "scored": scored, "seconds": 0.0}
     run.finish(fingerprint(run.config(), test["score"].tolist()), **facts)
 

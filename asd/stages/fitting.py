@@ -118,13 +118,13 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     elif folder.scorers and job.run.done():
         log.warning("%s has no test clips any more: the scores in %s stay as they are", job.run.machine, folder.path)
         return
+    limits = {scorer: asdict(threshold) for scorer, threshold in thresholds.items()}
+    tell_of_change(job, folder, limits, detector.scorers[0])
+    folder.write(tables, limits, scored, unscored, before=job.run.reopen if is_own else lambda: None)
     if job.learn is not None:  # the same training clips may lie in a folder that was moved since
         job.run.write_config(job.config.stored())
     elif is_own and (stored := job.run.config()):  # so it decides and is measured from now on
         job.run.write_config(stored | {name: job.config.stored()[name] for name in ("decision", "year")})
-    limits = {scorer: asdict(threshold) for scorer, threshold in thresholds.items()}
-    tell_of_change(job, folder, limits, detector.scorers[0])
-    folder.write(tables, limits, scored, unscored, before=job.run.reopen if is_own else lambda: None)
     if is_own:
         seconds = round(time.perf_counter() - started_s, 3)
         job.run.finish(job.fingerprint, default=detector.scorers[0], scorers=[*tables], seconds=seconds)

@@ -280,15 +280,19 @@ def _write(folder: Path, table: pd.DataFrame, skipped: Mapping[str, str]) -> Non
     """Writes predictions.csv, and skipped.csv where there is something to say; earlier predictions are kept."""
     path = folder / "predictions.csv"
     text = table.to_csv(index=False)
-    if path.exists() and path.read_text("utf-8") != text:
-        written = datetime.fromtimestamp(path.stat().st_mtime)
-        stem, n = f"predictions_{written:%Y-%m-%d_%H%M%S}", 1
-        while (kept := folder / f"{stem}{f'_{n}' if n > 1 else ''}.csv").exists():
-            n += 1  # an hour comes twice where clocks are set back
-        path.rename(kept)
-    write_text(path, text)
+    write_text(path, text, before=lambda: _keep(path, text))
     if skipped:
         rows = pd.DataFrame([*skipped.items()], columns=["path", "why"])
         write_text(folder / "skipped.csv", rows.to_csv(index=False))
     else:
         (folder / "skipped.csv").unlink(missing_ok=True)
+
+
+def _keep(path: Path, text: str) -> None:
+    """Puts earlier predictions aside, under the time they were written, where the text that comes is another one."""
+    if path.exists() and path.read_text("utf-8") != text:
+        written = datetime.fromtimestamp(path.stat().st_mtime)
+        stem, n = f"predictions_{written:%Y-%m-%d_%H%M%S}", 1
+        while (kept := path.with_name(f"{stem}{f'_{n}' if n > 1 else ''}.csv")).exists():
+            n += 1  # an hour comes twice where clocks are set back
+        path.rename(kept)

@@ -1,0 +1,98 @@
+"""Where memory is short: a recording that does not fit is refused before it is read, and errors are sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+import asd.__main__
+from asd.core import memory
+from asd.core.memory import free_bytes, ran_out
+from asd.data import audio, codecs
+from asd.data.audio import read_sound
+from asd.types import AsdError
+from tests.command import asd as command
+from tests.machines import write_clip
+
+
+@pytest.mark.parametrize("name", ["long.wav", "long.flac"])
+def test_a_recording_that_does_not_fit_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / name
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 160_000), 16000, subtype="PCM_16")
+    n_bytes = path.stat().st_size + 3 * 160_000
+    monkeypatch.setattr(codecs, "_LARGE_BYTES", 1)
+    monkeypatch.setattr(memory, "free_bytes", lambda: n_bytes)
+    assert read_sound(path).n_samples == 160_000
+    monkeypatch.setattr(memory, "free_bytes", lambda: n_bytes - 1)
+    monkeypatch.setattr(codecs, "read_bytes", lambda path: pytest.fail("it was read"))
+    with pytest.raises(AsdError, match=rf"{name} lasts 0.00278 h, .* takes 0.000\d+ GB of memory, and .* cut it into"):
+        read_sound(path)
+
+
+def test_what_control_groups_and_ulimit_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = tmp_path / "a/b"
+    group.mkdir(parents=True)
+    (tmp_path / "a/memory.max").write_text("5000\n")
+    (tmp_path / "a/memory.current").write_text("4500\n")
+    (tmp_path / "a/memory.stat").write_text("anon 3\ninactive_file 200\n")
+    (group / "memory.max").write_text("max\n")
+    texts = {"/proc/self/cgroup": "4:memory:/x\n0::/a/b\n", "/proc/meminfo": "MemAvailable:   9000 kB\n"}
+    read = memory._text
+    monkeypatch.setattr(memory, "_text", lambda file: texts.get(str(file), "") or read(file))
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    assert free_bytes() == 700
+    monkeypatch.setattr(memory, "_groups", lambda: [])
+    assert free_bytes() == 9000 * 1024
+    texts["/proc/self/status"] = "VmSize:\t     100 kB\n"
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda what: (110 * 1024, 0))
+    assert free_bytes() == 10 * 1024
+
+
+@pytest.mark.parametrize(
+    ("error", "is_of_memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (RuntimeError("shapes do not match"), False),
+    ],
+)
+def test_the_command_says_that_memory_ran_out(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, is_of_memory: bool
+) -> None:
+    def fails(*words: object) -> tuple[str, int]:
+        raise error
+
+    assert ran_out(error) == is_of_memory
+    monkeypatch.setattr(asd.__main__, "_run", fails)
+    if not is_of_memory:
+        with pytest.raises(type(error)):
+            command("train")
+        return
+    answer = command("train")
+    assert answer.code == 2
+    assert "memory ran out; free some" in answer.err
+    assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("rate_hz", "wanted_hz"), [(48000, 16000), (44100, 16000), (8000, 16000)])
+def test_a_recording_is_resampled_in_blocks_to_the_digits_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, rate_hz: int, wanted_hz: int
+) -> None:
+    samples = np.random.default_rng(0).integers(-9999, 9999, (2, 30_001)).astype(np.int16)
+    monkeypatch.setattr(audio, "_BLOCK", 4096)
+    expected = soxr.resample((samples.T / 32768).astype(np.float32), rate_hz, wanted_hz)
+    assert np.array_equal(audio._resampled(samples, rate_hz, wanted_hz), expected.T)
+
+
+def test_a_clip_is_not_asked_for_its_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda: 0)
+    assert read_sound(write_clip(tmp_path / "a.wav", 0)).n_samples == 16000
