@@ -14,6 +14,7 @@ import pytest
 import soundfile as sf
 
 from asd.stages import confirming
+from asd.types import AsdError
 from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, train_on_tones
 from tests.machines import two_microphones, two_sections, write_clip
 
@@ -194,6 +195,27 @@ def test_an_interrupted_change_is_never_half_there(run: Path, monkeypatch: pytes
     whole = scores(run)
     succeeds("predict", "--undo")
     assert whole != scores(run)
+
+
+def test_a_change_that_fails_leaves_a_complete_run_or_says_what_completes_it(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*words: object, **more: object) -> None:
+        raise AsdError("cannot write it: No space left on device")
+
+    model, done = contents(run / "model"), (run / "DONE").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(confirming, "store_model", full)
+        words = ("predict", "audio=inbox", "--confirm-normal")
+        assert refuses(*words, saying="cannot write it").endswith("No space left on device")
+    assert (contents(run / "model"), (run / "DONE").read_bytes()) == (model, done)
+    with monkeypatch.context() as patch:
+        patch.setattr(confirming, "write_job_scores", full)
+        refuses(*words, saying="No space.*; the change of .* was broken off; start")
+    assert not (run / "DONE").exists()
+    assert not (run / ".DONE").exists()
+    succeeds("train", "machine=fan", "data=data", ONE_VIEW)
+    assert len(pd.read_csv(run / "model/training_scores.csv")) == 15
 
 
 def test_a_detector_without_a_bank_says_so(run: Path) -> None:

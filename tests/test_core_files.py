@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,12 @@ def test_an_error_names_the_place_and_not_the_folder_that_is_written_aside(tmp_p
     with pytest.raises(AsdError, match=f"^cannot write {tmp_path}/run/model/a.json: No space left"):
         full(tmp_path)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_folder_that_cannot_be_copied_is_one_reason(tmp_path: Path) -> None:
+    error = shutil.Error([(f"a{i}", f"b{i}", "[Errno 28] No space left on device: 'b'") for i in range(9)])
+    with (
+        pytest.raises(AsdError, match=r"^cannot write .*before: No space left on device; free some space or choose"),
+        atomic(tmp_path / "before"),
+    ):
+        raise error

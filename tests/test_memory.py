@@ -31,7 +31,9 @@ def test_a_recording_that_does_not_fit_is_refused_before_it_is_read(
     assert read_sound(path).n_samples == 160_000
     monkeypatch.setattr(memory, "free_bytes", lambda: n_bytes - 1)
     monkeypatch.setattr(codecs, "read_bytes", lambda path: pytest.fail("it was read"))
-    with pytest.raises(AsdError, match=rf"{name} lasts 0.00278 h, .* takes 0.000\d+ GB of memory, and .* cut it into"):
+    with pytest.raises(
+        AsdError, match=rf"{name} lasts 0.00278 h and takes 0.000\d+ GB of memory, where .* cut it into"
+    ):
         read_sound(path)
 
 

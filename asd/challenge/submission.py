@@ -116,7 +116,8 @@ def write_submission(
             write_zip(new / f"{label}.zip", packed)
             _replace(new, Path(workshop) / "old", folder)
     except OSError as error:
-        raise AsdError(f"cannot write {folder / label}: {error}; the earlier one, if any, is untouched.") from error
+        what = f"cannot write {folder / label}: {error.strerror or error}"
+        raise AsdError(f"{what}; the earlier one, if any, is untouched; free some space, or choose out=") from error
     return folder / label
 
 

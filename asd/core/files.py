@@ -65,12 +65,18 @@ def atomic(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         temporary.replace(path)
     except OSError as error:
-        way = "free some space or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose"
         where = _TEMPORARY.sub(r"\1", str(given))  # within what is itself written aside
-        raise AsdError(f"cannot write {where}: {error.strerror or error}; {way} another place") from error
+        raise AsdError(f"cannot write {where}: {_reason(error)} another place") from error
     finally:
         if temporary != path:
             remove(temporary)
+
+
+def _reason(error: OSError) -> str:
+    """Why something cannot be written, and the beginning of the way out; a copied folder names every file."""
+    number = int(found[1]) if (found := re.search(r"\[Errno (\d+)\]", str(error))) else error.errno
+    way = "free some space or choose" if number in (errno.ENOSPC, errno.EDQUOT) else "choose"
+    return f"{os.strerror(number) if number else error}; {way}"
 
 
 def check_file_place(path: Path) -> None:

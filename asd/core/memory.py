@@ -26,7 +26,7 @@ def free_bytes() -> int | None:
 def require_free(n_bytes: int, what: str, way: str) -> None:
     """`AsdError` where that is more than there is left, as Linux ends a process that takes it; `way` is the way out."""
     if (free := free_bytes()) is not None and n_bytes > free:
-        raise AsdError(f"{what} takes {n_bytes / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free; {way}")
+        raise AsdError(f"{what} takes {n_bytes / 1e9:.3g} GB of memory, where {free / 1e9:.3g} GB are free; {way}")
 
 
 def ran_out(error: BaseException) -> bool:

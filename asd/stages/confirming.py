@@ -107,13 +107,20 @@ def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
 
 @contextmanager
 def _reopened(run: RunDirectory) -> Iterator[None]:
-    """The run is not complete meanwhile; an interruption says which command completes it, with either model."""
-    run.reopen()
+    """The run is not complete meanwhile; an error or interruption leaves it as it was, or says what completes it."""
+    done, aside, facts = run.path / "DONE", run.path / ".DONE", run.model / "fit.json"
+    before = facts.read_bytes()
+    done.replace(aside)
     try:
         yield
-    except KeyboardInterrupt as interrupt:
+    except (AsdError, KeyboardInterrupt) as error:
+        if isinstance(error, AsdError) and facts.read_bytes() == before:  # the model that was complete is still there
+            aside.replace(done)
+            raise
         way = f"the change of {run.path} was broken off; start the same train or enroll again, which completes the run"
-        raise KeyboardInterrupt(way) from interrupt
+        raise type(error)(f"{error}; {way}".removeprefix("; ")) from error
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _usable(clips: Sequence[Clip], known: Recordings) -> Recordings:
