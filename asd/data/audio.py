@@ -30,13 +30,13 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.data.codecs import Samples, Waveform, check_levels, decode
+from asd.data.resampling import as_float, resampled
 from asd.types import AsdError, Channel
 
 # Of samples in memory at once: 200 clips of 10 s at 16 kHz, 16 bit, one microphone. To read a clip again takes a
 # twentieth of what its features take.
 KEPT_BYTES = 1 << 26
 
-_BLOCK = 1 << 20  # samples that are resampled at once, to the same digits as all at once
 _MOST_READ = 2  # recordings whose samples stay for their windows, as these may be hours
 
 _Wave = npt.NDArray[np.int16] | npt.NDArray[np.float32]  # (samples,) of one microphone
@@ -91,11 +91,11 @@ class Sound:
     def waveform(self, n_microphones: int) -> Waveform:
         """The first microphones; `AsdError` where the file has to be read again, and is another one by now."""
         if self.kept is not None:
-            return _as_float(self.kept[:n_microphones])
+            return as_float(self.kept[:n_microphones])
         if self.whole is None:
-            return _as_float(self.read_again(n_microphones))
+            return as_float(self.read_again(n_microphones))
         whole = _READ_LAST.samples(self.whole, n_microphones)
-        return _as_float(whole[:, self.first : self.first + self.n_samples])
+        return as_float(whole[:, self.first : self.first + self.n_samples])
 
     def window(self, start: int, n_samples: int) -> Sound:
         """So many samples from one on, as a sound of its own."""
@@ -109,7 +109,7 @@ class Sound:
         if content != self.content:
             raise AsdError(f"{self.path} has changed while it was in use; run the same command again")
         chosen = chosen_channels(self.path, samples, n_microphones, self.channel)
-        used = _resampled(chosen, self.file_rate_hz, self.sample_rate_hz)
+        used = resampled(chosen, self.file_rate_hz, self.sample_rate_hz)
         return used if used.flags.contiguous else used.copy()  # without the other channels
 
 
@@ -158,7 +158,7 @@ def read_sound(
     intact = [i for i, wave in enumerate(samples) if not _defect_of_one(wave, file_rate_hz)] if broken else []
     if intact and n_microphones == 1:
         broken = f"{broken}, unlike its channel {intact[0]} (train with channel={intact[0]} takes that)"
-    chosen = _resampled(chosen, file_rate_hz, sample_rate_hz or file_rate_hz)
+    chosen = resampled(chosen, file_rate_hz, sample_rate_hz or file_rate_hz)
     return Sound(
         path=path,
         content=content,
@@ -179,7 +179,7 @@ def read_sound(
 def read_wav(path: Path) -> tuple[Waveform, int]:
     """Waveform (channels, samples) and sample rate in Hz of one file; `AsdError` as of `read_sound`."""
     samples, sample_rate_hz, _, _ = decode(path)
-    return _as_float(samples), sample_rate_hz
+    return as_float(samples), sample_rate_hz
 
 
 class _Memory:
@@ -212,30 +212,11 @@ def chosen_channels(what: Path | str, samples: Samples, n_microphones: int, chan
     if channel is None:
         return samples[:n_microphones]
     if channel == "mean":
-        return samples if len(samples) == 1 else _as_float(samples).mean(0, keepdims=True)
+        return samples if len(samples) == 1 else as_float(samples).mean(0, keepdims=True)
     if channel >= len(samples):
         have = "only channel 0" if len(samples) == 1 else f"channels 0 to {len(samples) - 1}"
         raise AsdError(f"{what} has {have} and channel={channel} is asked for; choose another, or channel=mean")
     return samples[channel : channel + 1]
-
-
-def _resampled(samples: Samples, rate_hz: int, wanted_hz: int) -> Samples:
-    """Samples (channels, samples) at another rate, at least one of each channel."""
-    if rate_hz == wanted_hz:
-        return samples
-    import soxr
-
-    stream, n_samples = soxr.ResampleStream(rate_hz, wanted_hz, len(samples), dtype="float32"), samples.shape[1]
-    parts = [  # block by block, of whose copies at full scale an hour would take twice as much again
-        stream.resample_chunk(_as_float(samples[:, at : at + _BLOCK]).T, last=at + _BLOCK >= n_samples)
-        for at in range(0, n_samples, _BLOCK)
-    ]
-    return np.ascontiguousarray(np.concatenate(parts).T, np.float32)
-
-
-def _as_float(samples: Samples) -> Waveform:
-    """Samples at full scale 1, in memory of their own."""
-    return samples * np.float32(1 / 32768) if samples.dtype == np.int16 else samples.astype(np.float32)
 
 
 def defect(recorded: Samples, sample_rate_hz: int) -> str | None:
@@ -296,7 +277,7 @@ def _peak(samples: Samples) -> float:
 
 def _level_db(wave: _Wave) -> float:
     """Level in dB of one microphone's power around its mean; -200 where there is none."""
-    around_zero = _as_float(wave[:: 1 + (len(wave) >> 22)])  # of four minutes and more every other sample, or fewer
+    around_zero = as_float(wave[:: 1 + (len(wave) >> 22)])  # of four minutes and more every other sample, or fewer
     around_zero -= around_zero.mean()
     return 10.0 * math.log10(max(float(around_zero @ around_zero) / len(around_zero), 1e-20))
 
