@@ -125,9 +125,8 @@ def _check_memory(path: Path) -> None:
     if path.is_file() and (size := path.stat().st_size) >= _LARGE_BYTES:
         with suppress(soundfile.SoundFileError), soundfile.SoundFile(path) as file:  # what is wrong is said when read
             n_bytes = size + file.frames * file.channels * (3 if file.subtype in _INT16_SUBTYPES else 5)
-            what = f"{path} lasts {file.frames / file.samplerate / 3600:.3g} h and"
             way = "cut it into shorter recordings, or give it as WAV to `listen`, which reads block by block"
-            require_free(n_bytes, what, way)
+            require_free(n_bytes, f"{path} lasts {file.frames / file.samplerate / 3600:.3g} h and", way)
 
 
 def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
