@@ -25,7 +25,8 @@ from pydantic import BeforeValidator, PlainSerializer
 from asd.types import AsdError, in_utf8
 
 _MARK = "asd-mirror"  # the folder of all mirrors, by which a path in one is known on any computer
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.:-]*://")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.:-]*://", re.IGNORECASE)
+_SECRET = re.compile(r"(://[^/@:\s]*):[^/@\s]*@")  # of user:password@host
 _ROOT = {"file": "/", "local": "/"}  # where paths of a protocol begin, if they are not those of a bucket
 MOST_NAME_BYTES = 180  # of a machine or a run: file systems have 255, and names of files hold more than it
 SUFFIXES = (
@@ -44,11 +45,17 @@ def mirrored(place: str | Path) -> Path:
     """The folder or file that stands for an address; a path stands for itself, from ~ on for one of the user's.
 
     Raises:
-        AsdError: an address without a place in it, or with . or .. on the way.
+        AsdError: an address without a place in it, with . or .. on the way, or with a password.
     """
     if not is_address(place):
         return Path(os.path.expanduser(place))  # which leaves ~ where it is no user, unlike `Path.expanduser`
     protocol, _, rest = str(place).partition("://")
+    protocol = protocol.lower()
+    if _SECRET.search(str(place)):
+        raise AsdError(
+            f"{spelled(str(place))} holds a password, which every run would show; leave it out, and give it as its "
+            f"library takes it, such as by the variable FSSPEC_{protocol.rpartition(':')[2].upper()}_PASSWORD"
+        )
     parts = [part for part in rest.split("/") if part]
     if not parts or {".", ".."} & {*parts}:
         raise AsdError(f"{place} is no address of a folder; write it like s3://bucket/folder")
@@ -82,8 +89,8 @@ def written(path: Path) -> str:
 
 
 def spelled(text: str) -> str:
-    """A text with addresses in place of their mirrors, in UTF-8."""
-    text = in_utf8(text)
+    """A text with addresses in place of their mirrors, in UTF-8 and without passwords."""
+    text = _SECRET.sub(r"\1:***@", in_utf8(text))
     mirrors = re.compile(rf"(?:{re.escape(str(_cache()))}|[^\s,;:='\"(]*)/{_MARK}/([a-z0-9+.:-]+)/")
     return mirrors.sub(lambda m: f"{m[1]}://{_ROOT.get(m[1], '')}", text) if _MARK in text else text
 

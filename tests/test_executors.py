@@ -11,14 +11,16 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from asd.core import executors
+from asd.core import executors, ray_executor
 from asd.core.executors import finished
 from asd.options import Execution, SideBySide
+from asd.stages import running
 from asd.stages.running import Share
 from asd.types import AsdError
 from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, tiny_machines
@@ -140,6 +142,14 @@ def test_a_process_that_dies_between_two_tasks_costs_none() -> None:
     assert first.result[1] not in {each.result[1] for each in others}
 
 
+@pytest.mark.slow
+def test_processes_that_die_at_once_cost_their_tasks_and_do_not_start_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_serve", os._exit)  # which takes no pipe
+    found = list(finished(len, ["x" * 10**6] * 2, SideBySide(workers=2)))  # more than a pipe holds
+    assert {each.task for each in found} == {0, 1}
+    assert all("ended with code 1" in str(each.error) for each in found)
+
+
 def test_here_it_is_this_process_one_task_after_another() -> None:
     found = list(finished(work, [0, 1, 4], Execution()))
     assert [each.task for each in found] == [0, 1, 2]
@@ -220,6 +230,52 @@ def test_a_machine_that_fails_is_named_and_the_others_are_done(place: Path) -> N
     assert results("statistics") == before
     assert {path: path.stat().st_mtime_ns for path in done} != done
     succeeds("evaluate", "name=statistics")
+
+
+def test_a_run_that_was_removed_meanwhile_is_not_called_done(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "warn_of_run", lambda runs, name: shutil.rmtree(runs / name / "pump"))
+    words = ("train", "machine=fan,pump", "data=data", ONE_VIEW, "name=gone")
+    refuses(*words, saying="runs/gone/pump/seed0 was done and is gone: .* start the same command again")
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_how_a_cluster_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+    asked: list[str] = []
+
+    def init(address: str, **_: object) -> SimpleNamespace:
+        asked.append(address)
+        if address == "foo":
+            raise ValueError("no address")
+        return SimpleNamespace(address_info={"session_dir": str(tmp_path / "session")})
+
+    ray = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
+    monkeypatch.setattr(ray_executor, "imported", lambda *_: ray)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_task_oom_retries", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "session/logs").mkdir(parents=True)
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").touch()  # as Ray leaves it where it has started a cluster
+    with ray_executor.connected("first" if known else None):
+        assert asked == ["first" if known else "local"]  # not the one that a file of Ray names, which may have gone
+    assert os.environ.get("RAY_AUTH_MODE") == ("token" if known else None)
+    assert (tmp_path / "session").exists() == known
+    monkeypatch.setenv("RAY_ADDRESS", "foo")
+    with pytest.raises(AsdError, match=r"at RAY_ADDRESS=foo \(no address\); start"), ray_executor.connected(None):
+        pass
+
+
+def test_a_server_that_is_not_one_of_ray_is_told_at_once() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with pytest.raises(ValueError, match="the server there is not one of Ray"):
+            ray_executor._knock(f"127.0.0.1:{server.server_address[1]}")
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_an_unknown_machine_is_refused_before_any_work(place: Path) -> None:

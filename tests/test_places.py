@@ -26,6 +26,7 @@ from asd.places import (
     spelled,
     unmatched,
     walk_tree,
+    written,
 )
 from asd.types import AsdError
 
@@ -127,3 +128,12 @@ def test_the_user_of_a_container_may_have_no_name_and_no_home(monkeypatch: pytes
     assert spelled(f"{mirror}/fan is empty") == "s3://bucket/plant/fan is empty"
     pick_device("cpu")
     assert getpass.getuser() == str(os.getuid())  # which torch asks for before it trains
+
+
+def test_an_address_has_its_protocol_in_any_case_and_no_password() -> None:
+    assert written(mirrored("S3://Bucket/Plant")) == "s3://Bucket/Plant"
+    assert written(mirrored("sftp://anna@host:22/plant")) == "sftp://anna@host:22/plant"
+    with pytest.raises(AsdError, match=r"^ftp://anna:\*\*\*@host/plant holds a password.*FSSPEC_FTP_PASSWORD$"):
+        mirrored("ftp://anna:secret@host/plant")
+    assert spelled("data=ftp://anna:p:w@host/plant: no") == "data=ftp://anna:***@host/plant: no"
+    assert spelled("http://host:80/a@b and x@y") == "http://host:80/a@b and x@y"

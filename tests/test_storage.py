@@ -423,6 +423,8 @@ def test_names_follow_the_address(bucket: Any) -> None:
         (("data=nowhere://bucket/a", f"runs={RUNS}"), "nowhere://bucket/a cannot be used .*not known: nowhere"),
         (("data=memory://", f"runs={RUNS}"), "memory:// is no address of a folder"),
         (("data=memory://plant/../x", f"runs={RUNS}"), "is no address of a folder"),
+        (("data=ftp://a:secret@host/x", f"runs={RUNS}"), r"error: data=ftp://a:\*\*\*@host/x does not .* password"),
+        (("data=data", "runs=MEMORY://"), "MEMORY:// is no address of a folder"),
         (("data=data", "weights=memory://plant/w"), "this option takes a folder or file of this computer"),
     ],
 )

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -28,7 +29,7 @@ from asd.settings.parsing import parse
 from asd.settings.stages import Sweep
 from asd.stages import planting
 from asd.stages.planting import COPIES, plant
-from asd.stages.trials import Trial, draws, grid, read_space
+from asd.stages.trials import COMPLETE, Trial, draws, failure, grid, read_space
 from asd.types import AsdError, Clip, Label, Split
 from tests import loudness
 from tests.command import asd, contents, refuses, succeeds
@@ -225,6 +226,24 @@ def test_a_result_that_was_edited_is_named(tmp_path: Path) -> None:
     write_json(tmp_path / "results" / f"{trial.key}.json", {"state": "complete"})
     with pytest.raises(AsdError, match=r"results/.*\.json is damaged \(no machines\); remove it"):
         trial.known()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        *({"score": score} for score in ("high", True, float("nan"))),
+        *({"machines": machines} for machines in ([], {"fan": "x"})),
+        *({key: None} for key in ("options", "so_far", "number", "state")),
+    ],
+)
+def test_a_result_of_another_form_is_named(tmp_path: Path, edit: dict[str, Any]) -> None:
+    trial = Trial({}, {"seeds": [0]}, ("fan",), str(tmp_path), "recordings")
+    result = {**failure({}, ""), "score": 0.9, "state": COMPLETE, "so_far": [0.9], "machines": {"fan": 0.9}}
+    write_json(tmp_path / "results" / f"{trial.key}.json", result)
+    assert trial.stored() == result
+    write_json(tmp_path / "results" / f"{trial.key}.json", result | edit)
+    with pytest.raises(AsdError, match=rf"is damaged \(no {next(iter(edit))}\); remove it"):
+        trial.stored()
 
 
 def test_a_result_is_of_the_version_of_its_detector(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,6 +484,7 @@ def test_a_search_goes_by_what_another_method_tried_and_ends_where_nothing_is_le
     succeeds(*SEARCH, "method=random", "trials=2")
     done = {path: path.read_bytes() for path in Path("runs/sweeps/sweep/results").glob("*.json")}
     assert len(done) == 2
+    write_json(Path("runs/sweeps/sweep/results/other.json"), {"options": [1]})  # not of this search, whatever it is
     succeeds(*SEARCH, "trials=3", "executor=local", "workers=2")
     assert len(pd.read_csv("runs/sweeps/sweep/sweep.csv")) == 3
     succeeds(*SEARCH, "trials=9")

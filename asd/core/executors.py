@@ -121,13 +121,16 @@ def _locally(work: Callable[[T], Any], tasks: Sequence[T], n_workers: int) -> It
         while todo or busy:
             idle = [pipe for pipe in processes if pipe not in busy]
             while todo and (idle or len(processes) < n_workers):
-                pipe = idle.pop() if idle else _start(processes)
+                is_new = not idle
+                pipe = _start(processes) if is_new else idle.pop()
                 try:
                     pipe.send((work, tasks[todo[0]]))
                     busy[pipe] = todo.popleft()
-                except OSError:  # it died while it had nothing to do
-                    _death(processes.pop(pipe))
-            for pipe in cast(list[Connection], wait(list(busy))):
+                except OSError:  # it died while it had nothing to do; a new one would die for ever
+                    death = _death(processes.pop(pipe))
+                    if is_new:
+                        yield Finished(todo.popleft(), None, death)
+            for pipe in cast(list[Connection], wait(list(busy)) if busy else []):  # of none it would wait for ever
                 index = busy.pop(pipe)
                 try:
                     yield Finished(index, *pipe.recv())

@@ -186,6 +186,14 @@ def read_json(
         raise unreadable(path, error, f"{path} is damaged ({error}); {remedy}") from error
 
 
+def of_kind(value: Any, like: Any) -> bool:
+    """Whether what a file holds has the type of another value; None, and what an empty one holds, stand for numbers."""
+    if like is None:
+        return value is None or (type(value) in (int, float) and math.isfinite(value))
+    inner = () if like or not isinstance(value, (list, dict)) else value.values() if isinstance(value, dict) else value
+    return type(value) is type(like) and all(of_kind(each, None) for each in inner)
+
+
 def load_yaml(text: str | bytes) -> Any:
     """Plain values of a YAML document; bytes are read as UTF-8, or as UTF-16 where a byte order mark says so.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import socket
 import sys
 import warnings
@@ -31,6 +32,7 @@ from asd.types import AsdError
 T = TypeVar("T")
 
 RETRIES = 3
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # RFC 9113, 3.4: no settings
 _MOST_BLOCKS = 1000  # of tasks that Ray Data hands out; of so many or fewer tasks one each
 
 
@@ -112,29 +114,40 @@ def connected(address: str | None) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
     os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))  # without end by default
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    known = address or os.environ.get("RAY_ADDRESS", "")
+    if known and "ray" not in sys.modules and os.path.exists(os.path.expanduser("~/.ray/auth_token")):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # `ray start` asks for it, and Ray shows it to no named address
     ray = imported("ray", "executor=ray needs Ray; install asd with the extra ray: pip install 'asd[ray]'")
     if ray.is_initialized():
         yield ray
         return
     try:
-        _knock(address or os.environ.get("RAY_ADDRESS", ""))
-        ray.init(address=address, include_dashboard=False, logging_level=logging.WARNING)
+        _knock(known)
+        # without an address Ray looks for a cluster that `ray start` began here, for 12 minutes where it has gone
+        context = ray.init(address=known or "local", include_dashboard=False, logging_level=logging.WARNING)
     except (OSError, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
+        first, named = str(error).strip().splitlines()[0], "address" if address or not known else "RAY_ADDRESS"
         raise AsdError(
-            f"no Ray cluster can be used at address={address} ({first}); start one with ray start --head"
+            f"no Ray cluster can be used at {named}={known or None} ({first}); start one with ray start --head"
         ) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+        if not known:
+            shutil.rmtree(context.address_info["session_dir"], ignore_errors=True)  # its logs, which Ray keeps for good
 
 
 def _knock(address: str) -> None:
-    """Refuses within seconds an address without a server; Ray would try for minutes."""
+    """Refuses within seconds an address without a server, or with one of another kind; Ray would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=10).close()
+    if not host or not port.isdecimal():
+        return
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=10) as server:
+        if os.environ.get("RAY_USE_TLS", "0") == "0":
+            server.sendall(_GREETING)
+            if server.makefile("rb").read(4)[3:] != b"\4":  # the type of a frame: settings
+                raise ValueError("the server there is not one of Ray, or of its dashboard")
 
 
 def shared_place(where: Execution) -> str:

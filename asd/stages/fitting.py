@@ -6,6 +6,7 @@ import logging
 import shutil
 import tempfile
 import time
+import uuid
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -167,7 +168,7 @@ def _detector(config: Run, cache: Path, directory: Path, **more: Any) -> Detecto
 
 def lone_detector(config: Run, front_end: FrontEnd) -> Detector:
     """A detector to fit or load outside a run, with a place to work in that goes with it."""
-    place = Path(tempfile.mkdtemp(prefix="asd-"))
+    place = Path(tempfile.gettempdir(), f"asd-{uuid.uuid4().hex}")  # made when needed: a killed process leaves none
     known = {"seed": config.seeds[0], "front_end": front_end, "code": config.own_code}
     detector = _detector(config, place / "cache", place / "run", **known, is_outside_run=True)
     weakref.finalize(detector, shutil.rmtree, place, ignore_errors=True)

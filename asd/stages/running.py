@@ -39,6 +39,8 @@ def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     warn_of_run(config.runs, config.run_name)
     if failed:
         raise AsdError(failed)
+    if gone := [run.path for run in runs if not run.path.exists()]:
+        raise AsdError(f"{gone[0]} was done and is gone: somebody removed it; start the same command again")
     return runs
 
 

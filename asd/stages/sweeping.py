@@ -184,8 +184,9 @@ def _step(config: Sweep, space: Space, first: Trial, again: Mapping[int, Options
 def _stored(space: Space, first: Trial) -> list[Result]:
     """Results of trials like the first whose options are those of the space, by their numbers."""
     paths = sorted(first.results.glob("*.json"))
-    each = [(path.stem, replace(first, options=read_json(path).get("options", {}))) for path in paths]
-    own = [trial for key, trial in each if trial.options.keys() == space.keys() and trial.key == key]
+    each = [(path.stem, read_json(path).get("options")) for path in paths]
+    fit = [(key, replace(first, options=some)) for key, some in each if isinstance(some, dict) and {*some} == {*space}]
+    own = [trial for key, trial in fit if trial.key == key]
     fitting = [result for result in (trial.stored() for trial in own) if _told(space, result)]
     return sorted(fitting, key=lambda result: result["number"])
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from asd.core.files import alone, read_json, read_yaml, write_json
+from asd.core.files import alone, of_kind, read_json, read_yaml, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import publish_files, read_bytes
 from asd.detectors import REGISTRY, detector_class
@@ -242,9 +242,9 @@ class Trial:
 
     def stored(self) -> Result:
         """Its result, which may have ended early; {} where there is none."""
-        result = read_json(self._result)
-        if result and (missing := failure({}, "").keys() - result.keys()):
-            raise AsdError(f"{self._result} is damaged (no {min(missing)}); remove it and run the same command again")
+        result, like = read_json(self._result), failure(self.options, "")
+        if result and (wrong := [key for key, value in like.items() if not of_kind(result.get(key, ...), value)]):
+            raise AsdError(f"{self._result} is damaged (no {min(wrong)}); remove it and run the same command again")
         return result
 
     def known(self) -> Result:
