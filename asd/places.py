@@ -26,6 +26,7 @@ from asd.types import AsdError, in_utf8
 
 _MARK = "asd-mirror"  # the folder of all mirrors, by which a path in one is known on any computer
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.:-]*://", re.IGNORECASE)
+_HALF = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]", re.IGNORECASE)  # of an address that pathlib took for a path, or a typo
 _SECRET = re.compile(r"(://[^/@:\s]*):[^/@\s]*@")  # of user:password@host
 _ROOT = {"file": "/", "local": "/"}  # where paths of a protocol begin, if they are not those of a bucket
 MOST_NAME_BYTES = 180  # of a machine or a run: file systems have 255, and names of files hold more than it
@@ -45,8 +46,10 @@ def mirrored(place: str | Path) -> Path:
     """The folder or file that stands for an address; a path stands for itself, from ~ on for one of the user's.
 
     Raises:
-        AsdError: an address without a place in it, with . or .. on the way, or with a password.
+        AsdError: an address without a place in it, with one slash, with . or .. on the way, or with a password.
     """
+    if _HALF.match(str(place)) and not os.path.exists(str(place).partition("/")[0]):
+        raise AsdError(f"{place} has one slash where an address has two, as s3://bucket/folder; in Python it is a text")
     if not is_address(place):
         return Path(os.path.expanduser(place))  # which leaves ~ where it is no user, unlike `Path.expanduser`
     protocol, _, rest = str(place).partition("://")
@@ -97,7 +100,7 @@ def spelled(text: str) -> str:
 
 def _given(value: Any) -> Any:
     try:
-        return mirrored(value) if is_address(value) else value
+        return mirrored(value) if is_address(value) or _HALF.match(str(value)) else value
     except AsdError as error:
         raise ValueError(str(error)) from error
 

@@ -29,6 +29,7 @@ from asd.places import (
     written,
 )
 from asd.types import AsdError
+from tests.command import refuses
 
 STEMS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\."), min_size=1, max_size=9)
 FOLDERS = st.lists(STEMS, max_size=3)
@@ -128,6 +129,17 @@ def test_the_user_of_a_container_may_have_no_name_and_no_home(monkeypatch: pytes
     assert spelled(f"{mirror}/fan is empty") == "s3://bucket/plant/fan is empty"
     pick_device("cpu")
     assert getpass.getuser() == str(os.getuid())  # which torch asks for before it trains
+
+
+def test_an_address_that_lost_a_slash_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in (Path("s3://bucket/plant"), "s3:/bucket/plant"):
+        with pytest.raises(AsdError, match=r"^s3:/bucket/plant has one slash where an address has two"):
+            mirrored(place)
+    refuses("train", "data=data", "runs=s3:/bucket/runs", saying="runs=s3:/bucket/runs does not fit: .* has one slash")
+    Path("s3:/bucket").mkdir(parents=True)  # who has such a folder may use it
+    assert mirrored("s3:/bucket/plant") == Path("s3:/bucket/plant")
+    assert mirrored("C:/plant") == Path("C:/plant")  # refused where there is none, with its name
 
 
 def test_an_address_has_its_protocol_in_any_case_and_no_password() -> None:

@@ -30,6 +30,7 @@ from asd.places import address_of, mirrored, spelled, written
 from asd.settings.config import Run
 from asd.settings.parsing import run_config
 from asd.settings.stages import Predict
+from asd.stages import running
 from asd.studies.digits.recordings import load_words
 from asd.types import AsdError
 from tests.command import ONE_VIEW, contents, refuses, succeeds, tiny_machines
@@ -397,6 +398,27 @@ def test_a_training_under_way_here_is_not_touched(bucket: Any) -> None:
     assert contents(run) == {"config.yaml": b"here", "state.safetensors": b"here", "other": b"there"}
     storage.publish(run)
     assert files(bucket)["/x/fan/seed0/config.yaml"] == b"there"  # nothing is published before it is whole
+
+
+def test_a_run_that_another_computer_has_brought_meanwhile_is_not_replaced(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("train", f"data={PLANT}", "machine=fan", f"runs={RUNS}", "name=x", "device=cpu")
+    real = running.write_job_scores
+
+    def meanwhile(*given: Any) -> None:
+        monkeypatch.setattr(running, "write_job_scores", real)
+        with monkeypatch.context() as patch:
+            another_computer(patch, "other")
+            succeeds(*words, "views=level_64")
+        real(*given)
+
+    monkeypatch.setattr(running, "write_job_scores", meanwhile)
+    refuses(*words, "views=modulation", saying="x/fan/seed0 was trained with another configuration or on other clips")
+    assert b"- level_64" in files(bucket)["/x/fan/seed0/config.yaml"]
+    refuses(*words, "views=modulation", saying="x/fan/seed0 was trained with another configuration or on other clips")
+    succeeds(*words, "views=modulation", "overwrite=true")
+    assert b"- modulation" in files(bucket)["/x/fan/seed0/config.yaml"]
 
 
 def test_names_follow_the_address(bucket: Any) -> None:

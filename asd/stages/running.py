@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from asd.challenge.years import YEARS, get_year
 from asd.core.executors import finished, log_failure
-from asd.core.runtime import log, pick_device
-from asd.core.storage import fetch, list_names, publish
+from asd.core.files import read_json
+from asd.core.runtime import fingerprint, log, pick_device
+from asd.core.storage import fetch, is_taken, list_names, publish, read_bytes
 from asd.core.tracking import Tracked, tracking
 from asd.data.dataset import Dataset
 from asd.metrics import auc
@@ -87,7 +88,7 @@ def do_jobs(todo: list[Job], *, again: bool, patient: bool = False) -> list[tupl
     while todo:
         job = todo.pop(0)  # what was read of its recordings is let go when it is done
         if not again and _is_done(job):  # perhaps where nobody can write
-            publish(job.run.path)
+            _publish(job)
         else:
             with job.run.alone(patient=patient):
                 job.check_place()  # again: another command may have been here since
@@ -98,9 +99,19 @@ def do_jobs(todo: list[Job], *, again: bool, patient: bool = False) -> list[tupl
                         write_job_scores(job, fitted(job), started_s)
                         if board:
                             board.numbers(_results(job.run), 0)
-                publish(job.run.path)
+                _publish(job)
         done.append((job.run, job.score_folder().unscored()))
     return done
+
+
+def _publish(job: Job) -> None:
+    """Brings a finished run to its address, unless another computer has brought one of another configuration since."""
+    path = job.run.model / "fit.json"
+    if not job.config.overwrite and is_taken(path):
+        there = read_json(path, read=read_bytes)
+        if fingerprint(there["settings"], there["data"]) != job.run.held():
+            raise job.run.in_the_way()
+    publish(job.run.path)
 
 
 def _is_done(job: Job) -> bool:
