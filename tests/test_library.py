@@ -162,6 +162,8 @@ def test_two_recordings_promise_nothing(caplog: pytest.LogCaptureFixture) -> Non
 def test_the_place_where_a_model_works_goes_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model = asd.fit(np.random.default_rng(0).normal(0, 0.1, (6, 16000)), RATE, options=ONE_VIEW)
+    assert not list(tmp_path.iterdir())  # which a process that is killed would leave
+    model.detector.context.directory.mkdir(parents=True)  # as training by gradient does
     assert len(list(tmp_path.iterdir())) == 1
     del model
     gc.collect()
