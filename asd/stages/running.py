@@ -109,7 +109,7 @@ def _publish(job: Job) -> None:
     path = job.run.model / "fit.json"
     if not job.config.overwrite and is_taken(path):
         there = read_json(path, read=read_bytes)
-        if fingerprint(there["settings"], there["data"]) != job.run.held():
+        if fingerprint(there["settings"], there["data"]) != job.run.held_fingerprint():
             raise job.run.in_the_way()
     publish(job.run.path)
 
