@@ -27,7 +27,7 @@ from asd.types import AsdError, in_utf8
 _MARK = "asd-mirror"  # the folder of all mirrors, by which a path in one is known on any computer
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.:-]*://", re.IGNORECASE)
 _HALF = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]", re.IGNORECASE)  # of an address that pathlib took for a path, or a typo
-_SECRET = re.compile(r"(://[^/@:\s]*):[^/@\s]*@")  # of user:password@host
+_SECRET = re.compile(r"(://[^/@:\s[]*):[^/@\s]*@")  # of user:password@host, not of a usage with [
 _ROOT = {"file": "/", "local": "/"}  # where paths of a protocol begin, if they are not those of a bucket
 MOST_NAME_BYTES = 180  # of a machine or a run: file systems have 255, and names of files hold more than it
 SUFFIXES = (
