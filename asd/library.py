@@ -44,6 +44,7 @@ class Model:
         recorded: how these were stored, see `data.remarks.facts_of`.
         sections: of which they were.
         learnt: the training clips themselves; None where it was loaded.
+        told: what was said of recordings already, by `data.remarks.kind_of`; each is said once.
     """
 
     detector: Detector
@@ -53,7 +54,7 @@ class Model:
     recorded: Mapping[str, Any]
     sections: tuple[str, ...]
     learnt: Recordings | None = None
-    _told: set[str] = field(default_factory=set, init=False)  # `predict` comes back with many pieces of one folder
+    told: set[str] = field(default_factory=set, init=False)  # `predict` comes back with many pieces of one folder
 
     def __repr__(self) -> str:
         about = self.options
@@ -153,9 +154,9 @@ class Model:
     def _tell(self, level: int, sentences: Sequence[str]) -> None:
         """Says something of recordings where it is not said yet, of others and of how many there are."""
         for sentence in sentences:
-            if (kind := kind_of(sentence)) not in self._told:
+            if (kind := kind_of(sentence)) not in self.told:
                 log.log(level, "%s: %s", self.options.machine[0], sentence)
-                self._told.add(kind)
+                self.told.add(kind)
 
     def save(self, path: str | Path, machine: str | None = None) -> Path:
         """Writes the model as a run, which `asd.load` and the stages of the command line read.

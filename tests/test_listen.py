@@ -221,6 +221,8 @@ def test_sound_that_is_stored_otherwise_than_what_was_learnt_from_is_told_once(
             write_wav(Path("fainter.wav"), gain * waveform, rate_hz)
             model.remark(read_sound(Path("fainter.wav")))
         assert ["quieter than all" in said for said in caplog.messages[1:]] == [True]  # once, of both
+    said = succeeds("listen", "name=fans", "input=fainter.wav").err
+    assert said.count("quieter than all") == 1  # of the file, and not of its windows besides
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from asd.data.audio import Sound
 from asd.data.recordings import Recordings, in_memory
-from asd.data.remarks import copies, facts_of, labelled_twice, learnt_from, notices, repeated, unlike
+from asd.data.remarks import copies, facts_of, kind_of, labelled_twice, learnt_from, notices, repeated, unlike
 from asd.detectors.windowed import of_no_section
 from asd.types import Clip, FrontEnd, Label, Split
 
@@ -147,6 +147,11 @@ def test_what_is_far_louder_or_quieter_than_all_training_clips_is_told_in_the_sa
     known = facts_of(in_memory([0.01 * tone], 16000))
     assert "by up to 20 dB (000000.wav)" in unlike(in_memory([0.1 * tone + 0.5], 16000), known)[0]  # no offset counts
     assert unlike(in_memory([0.015 * tone], 16000), known) == []
+
+
+def test_what_is_said_is_of_one_kind_whatever_the_names_are() -> None:
+    names = ("a.wav", "a (1) b.wav", "c)d.wav")
+    assert len({kind_of(f"2 of 9 recordings are louder, by 8 dB ({name}): see") for name in names}) == 1
 
 
 def test_short_is_what_is_shorter_than_the_windows_of_training_clips() -> None:

@@ -292,4 +292,4 @@ def _codecs(names: list[str]) -> str:
 
 def kind_of(sentence: str) -> str:
     """What a sentence says without names and numbers, so that it is said once of many recordings."""
-    return re.sub(r"\([^)]*\)|[\d.,]+", "", sentence)
+    return re.sub(r"\(.*\)|[\d.,]+", "", sentence)

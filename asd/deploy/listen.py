@@ -50,7 +50,7 @@ class RunModel:
     """The model of a run, loaded again when the run was recalibrated meanwhile."""
 
     def __init__(self, config: Listen) -> None:
-        self.config, self._told = config, set[str]()
+        self.config = config
         self._use(self._read(config.machine))
         self._stamp, self.window_s = self.run.completed_ns(), self._clip_s()
 
@@ -104,9 +104,9 @@ class RunModel:
         name = str(sound.path)
         clip = Clip(Path(name), self.run.machine, "00", Split.TEST)
         for sentence in unlike(Recordings([clip], [sound], sound.sample_rate_hz), learnt):
-            if (kind := kind_of(sentence)) not in self._told:
+            if (kind := kind_of(sentence)) not in self.model.told:
                 log.warning("%s: %s", name, sentence)
-                self._told.add(kind)
+                self.model.told.add(kind)
 
     def plan(self) -> Plan:
         """Windows as long as a training clip, every quarter of one but not more often than once a second."""
