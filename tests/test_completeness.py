@@ -485,6 +485,9 @@ def test_the_rule_is_that_of_the_year_that_a_run_was_trained_with(trained: Path)
     succeeds("evaluate", "machine=pump")
     succeeds("fuse", "members=statistics", "name=other", "machine=pump")
     assert "year: 2022" in Path("runs/other/pump/seed0/config.yaml").read_text()
+    file.write_text(file.read_text().replace("year: 2022", "years: 2022"))  # by hand
+    assert "Rule of 2022" in succeeds("evaluate", "machine=pump").out
+    file.write_text(file.read_text().replace("years: 2022", "year: 2022"))
     for year in ("[1]", "abc", "1999"):  # what is there stays
         file.write_text(re.sub("year: .*", f"year: {year}", file.read_text()))
         for words in (["evaluate"], ["fuse", "members=statistics", "name=fused", "overwrite=true"]):
@@ -505,6 +508,17 @@ def test_members_of_several_years_have_no_rule_of_their_own(trained: Path) -> No
     refuses("evaluate", "name=again", saying="runs/again were trained with year=2021 and year=2025")
     assert "Rule of 2025" in succeeds(*shlex.split(told.rpartition("next: python -m asd ")[2])).out
     assert "fused is left out: members of " in succeeds("leaderboard").err
+
+
+def test_machines_of_several_years_are_named_with_all_of_them(trained: Path) -> None:
+    """The next command was refused, and the warning had the first machine and the latest year."""
+    file = RUN / "pump/seed0/config.yaml"
+    file.write_text(file.read_text().replace("year: 2025", "year: 2021"))
+    shutil.copytree(RUN, "runs/second")
+    told = succeeds("fuse", "members=statistics,second", "name=fused").out
+    assert "Rule of 2025" in succeeds(*shlex.split(told.rpartition("next: python -m asd ")[2])).out
+    said = asd("submit", "label=A_B_task2_1", "year=2022").err
+    assert "runs/statistics was trained with year=2021 and year=2025, and this is a package of 2022" in said
 
 
 @pytest.mark.parametrize("words", [[], ["year=2020"]])
@@ -536,7 +550,7 @@ def test_the_development_set_of_years_with_the_same_machines_is_packaged_as_a_re
     assert (
         "WARNING: nothing of the evaluation set of 2021 is in the run: packaging a rehearsal of fan, pump" in answer.err
     )
-    assert "WARNING: runs/statistics/fan/seed0 was trained with year=2025, and this is a package of 2021" in answer.err
+    assert "WARNING: runs/statistics was trained with year=2025, and this is a package of 2021" in answer.err
     assert "this is not the whole evaluation set of 2021, which `validate` and `bundle` expect unless" in answer.out
     assert "next:" not in answer.out
     succeeds("validate", "packages/A_B_task2_1", "year=2021", "data=data")
@@ -563,6 +577,16 @@ def test_both_sets_of_2022_in_one_folder_are_evaluated_and_packaged_apart(data: 
     unnamed = RUN / "fan/seed0/scores/ensemble.csv"
     unnamed.write_text(unnamed.read_text().replace(",anomaly,", ",,", 1))
     refuses("evaluate", saying="has no label for 1 of ")
+    for path in (data / "fan/test").glob("section_00_target_test_normal*"):
+        path.unlink()
+    succeeds("score")
+    told = succeeds("evaluate").out
+    assert "Rule of 2020" in told
+    assert "next: python -m asd submit name=statistics label=<LastName>_<Institute>_task2_1 year=2022" in told
+    (RUN / "fan/seed0/scores/clips.json").unlink()  # the tables tell the sections, too
+    answer = asd("submit", "label=A_B_task2_1", "year=2022")
+    assert "slider of 2022 is not in the run" in answer.err
+    assert "rehearsal" not in answer.err
 
 
 def test_the_year_of_the_last_command_is_that_of_a_run(trained: Path) -> None:

@@ -107,8 +107,8 @@ def test_results_of_earlier_scores_and_of_other_options_are_named(runs: Path, ca
     warn_of_run(runs, "one")
     evaluated, ranked, options = caplog.messages
     scores = f"is of earlier scores: those in {changed.scores.path} are others since"
-    assert evaluated == f"{place / 'evaluation.json'} {scores}; `evaluate` writes it anew"
-    assert ranked == f"{runs / 'leaderboard.json'} {scores}; `leaderboard` writes it anew"
+    assert evaluated == f"{place / 'evaluation.json'} {scores}; `evaluate` with the same options writes it anew"
+    assert ranked == f"{runs / 'leaderboard.json'} {scores}; `leaderboard` with the same options writes it anew"
     assert options.startswith(f"{place}: pump of seed 0 was trained with other options than fan")
 
 

@@ -20,7 +20,7 @@ from asd.core.storage import fetch, publish, withdraw
 from asd.evaluation.completeness import NAMED, chosen_runs, declared_of, missing_runs, missing_scores, require_whole
 from asd.evaluation.score_table import FloatArray
 from asd.options import join_names
-from asd.runs import RunDirectory, ScoredData, digests, directories_with, require_same_seeds
+from asd.runs import RunDirectory, ScoredData, digests, directories_with, require_same_seeds, years_of
 from asd.scoring.threshold import ScoreNormalizer, fit_threshold
 from asd.types import AsdError, named
 
@@ -103,7 +103,7 @@ def _write(
 
 def _years_of(members: Sequence[Member]) -> dict[str, Any]:
     """The year that the members were trained with, for a configuration, or all years where they differ."""
-    years = sorted({year for member in members for run in member.runs for year in run.years()})
+    years = years_of(run for member in members for run in member.runs)
     return {"year": years[0]} if len(years) == 1 else {"years": years}
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from asd.core.runtime import log
 from asd.evaluation.completeness import chosen_runs
 from asd.metrics import evaluate_table
-from asd.runs import score_table
+from asd.runs import score_table, years_of
 from asd.types import AsdError, Clip
 
 PLAIN_YEAR = 2020  # whose rule knows no domains: the mean of AUC and pAUC of each section
@@ -38,10 +38,10 @@ def meant_year(
     folders = [folder for folder in scored if folder and folder.scorers]
     if any(folder.is_own_data for folder in folders):
         return PLAIN_YEAR, True
-    years = sorted({known for run in found for known in run.years()}) or [LATEST_YEAR]
+    years = years_of(found) or [LATEST_YEAR]
     if len(years) > 1:
         every = " and ".join(f"year={each}" for each in years)
-        what = "members" if len(found[0].years()) > 1 else "machines"
+        what = "members" if any(len(run.years()) > 1 for run in found) else "machines"
         raise AsdError(f"{what} of {runs / name} were trained with {every}; say whose rule holds by year=")
     tables = [folder.table(folder.scorers[0]) for folder in folders] if by_names else []
     taken = (tables and rule_year(pd.concat(tables), years[0])) or years[0]

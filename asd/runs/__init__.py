@@ -12,6 +12,7 @@ from asd.runs.finding import machine_names as machine_names
 from asd.runs.finding import require_same_seeds as require_same_seeds
 from asd.runs.finding import run_names as run_names
 from asd.runs.finding import warn_of_run as warn_of_run
+from asd.runs.finding import years_of as years_of
 from asd.runs.scores import ScoredData as ScoredData
 from asd.runs.scores import ScoreFolder as ScoreFolder
 from asd.runs.scores import digests as digests

@@ -168,12 +168,12 @@ class RunDirectory(TrainingDirectory):
     def years(self) -> list[int]:
         """The challenge years that it, or the members of a fused one, was trained with; none where it does not tell."""
         config = self.config()
-        known = config.get("years") or [config.get("year")]
-        for year in known if isinstance(known, list) else [known]:
-            if year not in (None, *YEARS):
-                way = f"write one of {', '.join(map(str, YEARS))} there"
-                raise AsdError(f"{self.path / 'config.yaml'} holds year={year!r}; {way}")
-        return [year for year in known if year is not None]
+        found = config.get("years") or config.get("year")
+        known = [year for year in (found if isinstance(found, list) else [found]) if year is not None]
+        if strange := [year for year in known if year not in YEARS]:
+            way = f"write one of {', '.join(map(str, YEARS))} there"
+            raise AsdError(f"{self.path / 'config.yaml'} holds year={strange[0]!r}; {way}")
+        return known
 
     def sample_rate_hz(self) -> int:
         """Of what it has learnt from; `AsdError` where its configuration does not tell."""

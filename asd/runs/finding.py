@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -104,6 +104,11 @@ def directories_with(kind: type[T], root: Path, file: str, name: str | None = No
     return sorted(found, key=lambda run: (run.path.parent, run.seed))
 
 
+def years_of(runs: Iterable[RunDirectory]) -> list[int]:
+    """The challenge years that runs, or the members of fused ones, were trained with, sorted."""
+    return sorted({year for run in runs for year in run.years()})
+
+
 def begun_runs(runs: Path, name: str) -> list[RunDirectory]:
     """Runs of a name that were begun and are not complete, sorted by machine and seed."""
     done = {*directories_with(RunDirectory, runs / name, "DONE")}
@@ -139,12 +144,13 @@ class _Made(NamedTuple):
 def _warn_of_stale(runs: Path, name: str, complete: Sequence[RunDirectory]) -> None:
     """Names recordings that are others since they were scored, and what was made of scores that are others since."""
     place = runs / name
-    made = [_Made(path, path, place, "`evaluate` writes it anew") for path in sorted(place.glob("evaluation*.json"))]
+    evaluated, ranked = (f"`{stage}` with the same options writes it anew" for stage in ("evaluate", "leaderboard"))
+    made = [_Made(path, path, place, evaluated) for path in sorted(place.glob("evaluation*.json"))]
     made += [_Made(place / "report.html", path, place, "`report` writes it anew") for path in place.glob("report.json")]
     pictures = sorted(place.rglob("explain/scored.json"))
     made += [_Made(path.parent, path, place, "`explain` writes them anew") for path in pictures]
     made += [_Made(run.path, run.path / "DONE", runs, "fuse anew with overwrite=true") for run in complete]
-    made += [_Made(path, path, runs, "`leaderboard` writes it anew") for path in sorted(runs.glob("leaderboard*.json"))]
+    made += [_Made(path, path, runs, ranked) for path in sorted(runs.glob("leaderboard*.json"))]
     for machine, run in {run.path.parent: run for run in complete}.items():  # all seeds have the same clips
         if changes := run.scores.changes():
             more = f" (and so have {len(changes) - 1} more)" if len(changes) > 1 else ""

@@ -22,7 +22,7 @@ from asd.core.storage import fetch
 from asd.evaluation.completeness import ALL, declared_of, is_all, missing_runs, missing_scores, require_whole
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
-from asd.runs import RunDirectory, find_runs, warn_of_run
+from asd.runs import RunDirectory, ScoreFolder, find_runs, warn_of_run, years_of
 from asd.settings.stages import Bundle, Submit
 from asd.types import AsdError, Clip, Domain, Split, named
 
@@ -109,8 +109,9 @@ def _packaged(config: Submit, out: Path) -> Package:
         )
     warn_of_run(config.runs, name)
     runs = [run for run in every if run.seed == every[0].seed]
-    if (trained := {each for run in runs for each in run.years()}) and year.year not in trained:
-        log.warning("%s was trained with year=%d, and this is a package of %d", runs[0].path, max(trained), year.year)
+    if (trained := years_of(runs)) and year.year not in trained:
+        every_year = " and ".join(f"year={each}" for each in trained)
+        log.warning("%s was trained with %s, and this is a package of %d", config.runs / name, every_year, year.year)
     real = evaluation_sections(runs, year)
     chosen = _machines_to_submit(config, year, {run.machine for run in runs}, bool(real))
     scorer = config.scorer or runs[0].default_scorer()
@@ -138,8 +139,14 @@ def _packaged(config: Submit, out: Path) -> Package:
 
 def evaluation_sections(runs: Iterable[RunDirectory], year: Year) -> set[tuple[str, str]]:
     """Machines and sections of the year's evaluation set of which runs have scores."""
-    scored = [(run.machine, data) for run in runs if (data := run.scores.data())]
-    return _known_sections(year) & {(machine, section) for machine, data in scored for section in data.sections}
+    return _known_sections(year) & {(run.machine, section) for run in runs for section in _sections(run.scores)}
+
+
+def _sections(folder: ScoreFolder) -> set[str]:
+    """Sections of the test clips, by the tables where the list of the clips is lost."""
+    if data := folder.data():
+        return data.sections
+    return {section for table in folder.tables().values() for section in table["section"]}
 
 
 def _known_sections(year: Year) -> set[tuple[str, str]]:

@@ -29,7 +29,7 @@ from asd.evaluation.leaderboard import board_name
 from asd.evaluation.rule import LATEST_YEAR
 from asd.evaluation.tables import as_markdown
 from asd.options import join_names, run_options
-from asd.runs import RunDirectory, ScoreFolder, find_runs
+from asd.runs import RunDirectory, ScoreFolder, find_runs, years_of
 from asd.scoring.threshold import CONFIDENCE, how_sure
 from asd.settings import stages as options
 from asd.settings.config import Demo, Enroll, Fuse, Run
@@ -136,8 +136,9 @@ def _after_evaluation(config: options.Evaluate, result: dict[str, Any]) -> str:
         given = config.model_dump(include={"runs", "year", "ground_truth"}, exclude_unset=True, exclude_none=True)
         words = ["part=eval", *(f"{key}={value}" for key, value in given.items()), *_machines(config)]
         return f"leaderboard {shlex.join(words)}"
-    year = result["year"]
-    if config.part == "dev" and year and evaluation_sections(find_runs(config.runs, config.name), get_year(year)):
+    every = find_runs(config.runs, config.name)
+    year = config.year or max(years_of(every), default=result["year"])  # the rule of 2020 may stand in for its own
+    if config.part == "dev" and result["year"] and evaluation_sections(every, get_year(year)):
         return f"submit {run} label=<LastName>_<Institute>_task2_1 year={year}"
     return f"report {run}"
 
@@ -146,7 +147,7 @@ def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     """Where the fused scores are."""
     folders = {run: run.scores for run in runs}
     places = [f"  {folder.path}" for folder in folders.values()]
-    years = runs[0].years() or [LATEST_YEAR]
+    years = years_of(runs) or [LATEST_YEAR]
     of_several = [f"year={years[-1]}"] if len(years) > 1 else []  # then evaluate asks whose rule holds
     advice = _evaluate(config.name, config, years[-1], folders, *of_several)
     if not advice and any(folder.is_own_data for folder in folders.values()):
