@@ -150,7 +150,26 @@ def test_published_labels_of_other_recordings_that_were_scored() -> None:
         scores[len(more)] = json.loads(Path("found.json").read_text())["scorers"]["given"]["official_score"]
     assert scores[0] == 1.0
     assert scores[1] < 0.5
+    save(table(machine="Scanner"), "run")
+    label = Path("labels/ground_truth_data/ground_truth_ToothBrush_section_00_test.csv")
+    for path in (label, Path(str(label).replace("data", "domain"))):
+        shutil.copy(path, str(path).replace("ToothBrush", "Scanner"))
+    refuses(*words, "data=moved", saying="not whole: Scanner has no scores of these recordings; train or score")
     refuses(*words[:-1], "ground_truth=found.json", saying="ground_truth=found.json is a file; name the folder")
+
+
+def test_recordings_of_ones_own_are_of_no_evaluation_set() -> None:
+    """Those without a label were passed over where their machine and section are called as in 2020."""
+    known = table(machine="fan").assign(label=["normal", "normal", "anomaly", "anomaly"])
+    unknown = table(machine="fan", section="03").assign(file=[f"{i}.wav" for i in range(4)])
+    for machine, scores in (("fan", pd.concat([known, unknown])), ("pump", table(machine="pump"))):
+        clips = tuple(scores[["file", "section", "domain"]].itertuples(index=False, name=None))
+        run = RunDirectory.of(Path("runs"), "run", machine, 0)
+        run.scores.write({"given": scores}, {}, ScoredData("data", "", (), clips, layout="table"))
+        run.finish("of-the-test", default="given", seconds=0.0)
+    said = succeeds("evaluate", "name=run").out
+    assert "fan has no label for 4 of 8 test clips" in said
+    assert "pump has no label for 4 of 4 test clips" in said
 
 
 def test_without_ground_truth_the_command_that_fetches_it_is_named() -> None:

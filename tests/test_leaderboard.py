@@ -91,6 +91,9 @@ def test_a_board_of_the_evaluation_set_takes_the_published_labels(place: Path) -
         "close is left out: runs/close has no scores of the sections of ToothBrush that labels is about" in answer.err
     )
     assert not Path("runs/leaderboard.json").exists()
+    refuses("leaderboard", *words[::2], saying="ground_truth=labels is for part=eval; say that too, or leave it out")
+    saying = "no run with scores of an evaluation set whose labels are there; `data part=eval` fetches both, `train`"
+    refuses("leaderboard", *words[:2], saying=saying)
     told = succeeds("evaluate", "name=strong", *words).out
     assert told.endswith("next: python -m asd leaderboard part=eval year=2024 ground_truth=labels\n")
     finished(Path("runs"), "strong", known.assign(score=0.0, label="", domain=""))

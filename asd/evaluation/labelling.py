@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from asd.core.storage import list_names
 from asd.evaluation import completeness
 from asd.evaluation.completeness import Folders, Missing, chosen_runs, is_all, require_whole
 from asd.places import place_name
-from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, require_same_seeds
+from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, require_same_seeds, years_of
 from asd.types import AsdError, Split
 
 EvaluatedPart = Literal["dev", "eval"]
@@ -68,8 +67,8 @@ def labelled_scores(
     folders = _score_folders(found, data)
     if part == "eval":
         return _by_truth(runs / name, folders, get_year(year), ground_truth, machines)
-    years = [get_year(each) for each in {year, *chain(*(run.years() for run in found))}]
-    hidden = {machine for each in years for machine in each.eval}
+    years = [get_year(each) for each in {year, *years_of(found)}]
+    hidden = {machine for each in years for machine in each.eval} - _own_machines(folders)
     labels = {run: _has_labels(folder) for run, folder in folders.items()}
     named = [run for run in folders if labels[run] or run.machine not in hidden or not is_all(machines)]
     if not any(folder.scorers for folder in folders.values()):
@@ -92,12 +91,13 @@ def _whole(place: Path, folders: Folders, years: Sequence[Year], machines: Seque
     """Scores with the labels of names, once nothing is missing but what machine= leaves out."""
     default = next(run for run, folder in folders.items() if folder.scorers).default_scorer()
     first = {run.machine: folder.table(default) for run, folder in folders.items() if default in folder.scorers}
-    own = {run.machine for run, folder in folders.items() if folder.is_own_data}
+    own = _own_machines(folders)
     # Machines of the evaluation set may be in the same run; on other recordings, what there is was asked for.
     elsewhere = {machine for each in years for machine in {*each.eval} - {*each.dev}} - {run.machine for run in folders}
     begun = completeness.missing_runs(place.parent, place.name, machines) if are_own else []
     left_out = completeness.left_out(place.parent, place.name, machines)
-    units = {(unit.machine, unit.section) for each in years for unit in each.eval_units()}
+    every_unit = [unit for each in years for unit in each.eval_units()]
+    units = {(unit.machine, unit.section) for unit in every_unit if unit.machine not in own}
     unlabelled = completeness.missing_labels({m: _to_be_labelled(table, units) for m, table in first.items()})
     tables = _tables_of(folders)
     missing = [
@@ -146,8 +146,11 @@ def _by_truth(
         raise AsdError(f"{place} has no scores of the sections of {', '.join(sorted(wanted))} that {root} is about")
     require_same_seeds([*folders])
     tables = _tables_of(folders)
+    unscored = wanted - {run.machine for run in folders}
+    trained = {run.machine for run in find_runs(place.parent, place.name)}
     missing = [
-        *((machine, f"of {year.year} is not in the run") for machine in wanted - {run.machine for run in folders}),
+        *((machine, f"of {year.year} is not in the run") for machine in unscored - trained),
+        *((machine, "has no scores of these recordings") for machine in unscored & trained),
         *(lack for lack in completeness.missing_runs(place.parent, place.name, machines) if lack[0] in wanted),
         *completeness.missing_scores(folders, default),
         *_apart(tables, default),
@@ -219,6 +222,11 @@ def _score_folders(runs: Sequence[RunDirectory], data: Path | None) -> dict[RunD
     if not folders:
         raise AsdError(f"{runs[0].path} has no scores of the recordings in {data}; `score data={data}` makes them")
     return folders
+
+
+def _own_machines(folders: Folders) -> set[str]:
+    """Machines whose recordings are not the challenge's, whatever they are called."""
+    return {run.machine for run, folder in folders.items() if folder.is_own_data}
 
 
 def _has_labels(folder: ScoreFolder) -> bool:

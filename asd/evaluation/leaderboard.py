@@ -83,6 +83,8 @@ def rank_runs(asked: Asked, *, members: Sequence[str], machines: Sequence[str], 
     """
     if asked.year is not None:
         get_year(asked.year)  # a year that is unknown is no fault of the runs
+    if asked.ground_truth is not None and asked.part == "dev":
+        raise AsdError(f"ground_truth={asked.ground_truth} is for part=eval; say that too, or leave it out")
     found = [_member(asked, name, machines) for name in members] or _every_member(asked, machines)
     boards = _boards(found)
     if members and (apart := [member for member in found if member.basis() != found[0].basis()]):
@@ -187,6 +189,9 @@ def _every_member(asked: Asked, machines: Sequence[str]) -> list[Member]:
                 members.append(part)
             else:
                 log.warning("%s is left out: %s", name, error)
+    if not members and asked.part == "eval":
+        way = "`data part=eval` fetches both, `train` and `score` make the first"
+        raise AsdError(f"{asked.runs} holds no run with scores of an evaluation set whose labels are there; {way}")
     if not members:
         what = "labelled test clips" if is_all(machines) else f"labelled clips of {named(machines, NAMED)}"
         raise AsdError(f"{asked.runs} holds no run with {what}; `train machine=...` makes the first")
