@@ -71,7 +71,7 @@ def test_a_grown_bank_decides_as_the_run_was_told_to(run: Path) -> None:
 def test_the_commands_it_names_are_of_the_same_folder_of_runs(run: Path) -> None:
     Path("runs").rename("other runs")
     said = succeeds("predict", "audio=inbox", "runs=other runs", "--confirm-normal").out
-    commands = re.findall(r"python -m asd (.*?)(?: takes them back)?$", said, re.MULTILINE)
+    commands = re.findall(r"python -m asd (.*?)(?: takes this back)?$", said, re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["predict", "report"]
     for command in commands:
         succeeds(*shlex.split(command))

@@ -107,7 +107,7 @@ def _change(change: Change, config: Predict) -> str:
     n, machine = abs(change.n_added), change.run.machine
     what = "added to" if change.n_added > 0 else "taken out of"
     chosen = run_options(config.name, config.runs, f"machine={join_names([machine])}")
-    undo = f"; python -m asd predict {chosen} --undo takes them back"
+    undo = f"; python -m asd predict {chosen} --undo takes this back"
     return (
         f"{n} recording{'s' * (n > 1)} {what} the bank of {machine}, which holds {change.n_normal} now: threshold "
         f"{change.before:.4g} -> {change.after:.4g}{change.sure and f'; {change.sure}'}"
