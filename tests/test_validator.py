@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from asd.challenge.submission import output_name, write_submission
+from asd.challenge.submission import kinds, output_name, write_submission
 from asd.challenge.validator import Findings, expected_files, validate
 from asd.challenge.years import YEARS, Unit, Year, get_year
 from asd.types import AsdError, Clip, Domain, Split
@@ -173,11 +173,15 @@ def test_sections_of_the_development_set_are_taken_for_no_evaluation_section(tmp
     """The machines are the same in these years; a file of fan 02 was to be renamed to one of fan 05."""
     folder = made_submission(tmp_path, get_year(year))
     unit = next(unit for unit in get_year(year).eval_units() if unit.machine == "fan")
-    wanted = output_name("anomaly_score", unit, get_year(year))
-    (folder / wanted).rename(folder / output_name("anomaly_score", unit._replace(section="02"), get_year(year)))
-    missing, stray = validate(folder, get_year(year)).defects
-    assert f"{wanted} is missing" in missing
-    assert stray.endswith("section 02 of fan is of the development set, score the evaluation set.")
+    for kind in kinds(get_year(year)):
+        (folder / output_name(kind, unit, get_year(year))).rename(
+            folder / output_name(kind, unit._replace(section="02"), get_year(year))
+        )
+    defects = validate(folder, get_year(year)).defects
+    missing, stray = defects[: len(defects) // 2], defects[len(defects) // 2 :]
+    assert f"{output_name('anomaly_score', unit, get_year(year))} is missing" in missing[0]
+    assert len(stray) == len(kinds(get_year(year)))
+    assert all(defect.endswith("02 of fan is of the development set, score the evaluation set.") for defect in stray)
 
 
 def test_all_defects_are_named_at_once(package: Path) -> None:
