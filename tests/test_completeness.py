@@ -493,6 +493,7 @@ def test_the_rule_is_that_of_the_year_that_a_run_was_trained_with(trained: Path)
         for words in (["evaluate"], ["fuse", "members=statistics", "name=fused", "overwrite=true"]):
             refuses(*words, saying=r"pump/seed0/config.yaml holds year=.*; write one of 2020, .*2026 there")
     assert {*Path("runs/fused").glob("*/seed0/DONE")}
+    succeeds("evaluate", "machine=fan")  # whose year is known
 
 
 def test_members_of_several_years_have_no_rule_of_their_own(trained: Path) -> None:

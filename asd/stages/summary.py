@@ -21,7 +21,7 @@ import pandas as pd
 
 from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
-from asd.evaluation.completeness import Folders, absent_machines, missing_scores
+from asd.evaluation.completeness import Folders, absent_machines, chosen_runs, missing_scores
 from asd.evaluation.confidence import decision_intervals
 from asd.evaluation.labelling import evaluation_name
 from asd.evaluation.leaderboard import as_markdown as board_table
@@ -136,8 +136,9 @@ def _after_evaluation(config: options.Evaluate, result: dict[str, Any]) -> str:
         given = config.model_dump(include={"runs", "year", "ground_truth"}, exclude_unset=True, exclude_none=True)
         words = ["part=eval", *(f"{key}={value}" for key, value in given.items()), *_machines(config)]
         return f"leaderboard {shlex.join(words)}"
+    measured = chosen_runs(config.runs, config.name, config.machine)
+    year = config.year or max(years_of(measured), default=result["year"])  # the rule of 2020 may stand in for its own
     every = find_runs(config.runs, config.name)
-    year = config.year or max(years_of(every), default=result["year"])  # the rule of 2020 may stand in for its own
     if config.part == "dev" and result["year"] and evaluation_sections(every, get_year(year)):
         return f"submit {run} label=<LastName>_<Institute>_task2_1 year={year}"
     return f"report {run}"
