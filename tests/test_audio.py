@@ -202,3 +202,9 @@ def test_memory_is_used_to_its_last_byte_and_given_back(monkeypatch: pytest.Monk
     assert memory.keep(samples) is None
     kept.pop()
     assert memory.keep(samples) is not None
+
+
+def test_nothing_is_left_of_one_sample_at_a_higher_rate(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", [0.5], 48000)
+    sound = read_sound(tmp_path / "a.wav", sample_rate_hz=16000)
+    assert (sound.n_samples, sound.level_db) == (0, -200.0)

@@ -277,6 +277,8 @@ def _peak(samples: Samples) -> float:
 
 def _level_db(wave: _Wave) -> float:
     """Level in dB of one microphone's power around its mean; -200 where there is none."""
+    if not len(wave):  # of a sample or two at a higher rate nothing is left
+        return -200.0
     around_zero = as_float(wave[:: 1 + (len(wave) >> 22)])  # of four minutes and more every other sample, or fewer
     around_zero -= around_zero.mean()
     return 10.0 * math.log10(max(float(around_zero @ around_zero) / len(around_zero), 1e-20))
