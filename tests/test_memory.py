@@ -38,20 +38,36 @@ def test_a_recording_that_does_not_fit_is_refused_before_it_is_read(
         read_sound(path)
 
 
+def test_flac_from_a_pipe_tells_no_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "piped.flac"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 16_000), 16000, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    content[21:26] = content[21] & 0xF0, 0, 0, 0, 0
+    path.write_bytes(content)
+    monkeypatch.setattr(codecs, "_LARGE_BYTES", 1)
+    assert read_sound(path).n_samples == 16_000
+    monkeypatch.setattr(memory, "free_bytes", lambda: len(content) - 1)
+    with pytest.raises(AsdError, match="piped.flac lasts"):
+        read_sound(path)
+
+
 def test_what_control_groups_and_ulimit_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     group = tmp_path / "a/b"
     group.mkdir(parents=True)
     (tmp_path / "a/memory.max").write_text("5000\n")
     (tmp_path / "a/memory.current").write_text("4500\n")
-    (tmp_path / "a/memory.stat").write_text("anon 3\ninactive_file 200\n")
+    (tmp_path / "a/memory.stat").write_text("anon 3\ninactive_file 200\nactive_file 50\nactive_anon 7\n")
     (group / "memory.max").write_text("max\n")
-    texts = {"/proc/self/cgroup": "4:memory:/x\n0::/a/b\n", "/proc/meminfo": "MemAvailable:   9000 kB\n"}
+    texts = {"/proc/self/cgroup": "4:memory:/x\n0::/a/b\n", "/proc/meminfo": "MemAvailable:   9000 kB\nSwapFree:  1 kB\n"}
     read = memory._text
     monkeypatch.setattr(memory, "_text", lambda file: texts.get(str(file), "") or read(file))
     monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
-    assert free_bytes() == 700
+    assert free_bytes() == 750 + 1024  # with the files in memory, which Linux gives back, and swap
+    (tmp_path / "a/memory.swap.max").write_text("300\n")
+    (tmp_path / "a/memory.swap.current").write_text("100\n")
+    assert free_bytes() == 750 + 200
     monkeypatch.setattr(memory, "_groups", lambda: [])
-    assert free_bytes() == 9000 * 1024
+    assert free_bytes() == 9001 * 1024
     texts["/proc/self/status"] = "VmSize:\t     100 kB\n"
     monkeypatch.setattr(memory.resource, "getrlimit", lambda what: (110 * 1024, 0))
     assert free_bytes() == 10 * 1024

@@ -1,6 +1,7 @@
 """How much memory there is left, and which errors say that it ran out.
 
-Source: proc_pid_status(5), proc_meminfo(5); Linux kernel documentation, Control Group v2 (memory.max, memory.current).
+Source: proc_pid_status(5), proc_meminfo(5); Linux kernel documentation, Control Group v2 (memory.max,
+memory.current, memory.stat, memory.swap.max).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _SAID = re.compile(r"allocate memory|out of memory|bad_alloc|failed to map segme
 
 def free_bytes() -> int | None:
     """Bytes that this process may still take: of the computer, its control groups and `ulimit -v`; None: unknown."""
-    found = [_kib("/proc/meminfo", "MemAvailable"), *map(_left_in, _groups())]
+    found = [_kib("/proc/meminfo", "MemAvailable", "SwapFree"), *map(_left_in, _groups())]
     limit, used = resource.getrlimit(resource.RLIMIT_AS)[0], _kib("/proc/self/status", "VmSize")
     found += [limit - used] if limit != resource.RLIM_INFINITY and used is not None else []
     return min((max(n, 0) for n in found if n is not None), default=None)
@@ -35,10 +36,10 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or is_told
 
 
-def _kib(file: str, name: str) -> int | None:
-    """Bytes of a line such as "MemAvailable: 123 kB"."""
-    line = re.search(rf"^{name}:\s+(\d+) kB", _text(Path(file)), re.MULTILINE)
-    return int(line[1]) * 1024 if line else None
+def _kib(file: str, *names: str) -> int | None:
+    """Bytes of lines such as "MemAvailable: 123 kB" together; None where the first of the names is not there."""
+    found = dict(re.findall(r"^(\w+):\s+(\d+) kB", _text(Path(file)), re.MULTILINE))
+    return sum(int(found.get(name, 0)) for name in names) * 1024 if names[0] in found else None
 
 
 def _groups() -> list[Path]:
@@ -49,12 +50,18 @@ def _groups() -> list[Path]:
 
 
 def _left_in(group: Path) -> int | None:
-    """Bytes that a control group may still take, with what it holds of files and can give back."""
-    limit, used = (_text(group / name).strip() for name in ("memory.max", "memory.current"))
-    if not limit.isdecimal() or not used.isdecimal():  # "max", or the root
+    """Bytes that a control group may still take: of memory, with the files in it that Linux gives back, and of swap."""
+    if (left := _unused(group, "memory")) is None:
         return None
-    files = re.search(r"^inactive_file (\d+)$", _text(group / "memory.stat"), re.MULTILINE)
-    return int(limit) - int(used) + (int(files[1]) if files else 0)
+    files = re.findall(r"^(?:in)?active_file (\d+)$", _text(group / "memory.stat"), re.MULTILINE)
+    swap, allowed = _kib("/proc/meminfo", "SwapFree") or 0, _unused(group, "memory.swap")
+    return left + sum(map(int, files)) + (swap if allowed is None else min(swap, allowed))
+
+
+def _unused(group: Path, kind: str) -> int | None:
+    """Bytes of memory or swap below the limit of a control group; None where it has none."""
+    limit, used = (_text(group / f"{kind}.{name}").strip() for name in ("max", "current"))
+    return int(limit) - int(used) if limit.isdecimal() and used.isdecimal() else None  # "max", or the root
 
 
 def _text(file: Path) -> str:

@@ -45,9 +45,8 @@ _OPUS_BITS_PER_S, _MOST_OPUS_BITS_PER_S = 60_000, 256_000  # libsndfile's levels
 _LOSSY = re.compile("VORBIS|OPUS|MPEG|GSM|DPCM|G72|LAW")  # subtypes of libsndfile
 _BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # of a sample in WAV
 _INT16_SUBTYPES = ("PCM_16", "PCM_U8", "PCM_S8")  # whose samples are exact as 16-bit integers
-_TRUNCATED = re.compile(
-    r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE
-)  # libsndfile's own remark in WAV, AIFF, AU, W64 and RF64
+# libsndfile's own remark in WAV, AIFF, AU, W64 and RF64
+_TRUNCATED = re.compile(r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _LONGEST_FRAME_S = 0.15  # of AAC or Opus: what may be padding at either end
 _SHORTEST_GAP_S = 0.05  # more than times that are written in steps of 1 ms are wrong by
 _LEAST_DECODED = 0.99  # share of the samples that the header of a compressed file promises
@@ -124,9 +123,10 @@ def _check_memory(path: Path) -> None:
     """Refuses a recording that does not fit into memory by its header: the file, its samples, a truth value of each."""
     if path.is_file() and (size := path.stat().st_size) >= _LARGE_BYTES:
         with suppress(soundfile.SoundFileError), soundfile.SoundFile(path) as file:  # what is wrong is said when read
-            n_bytes = size + file.frames * file.channels * (3 if file.subtype in _INT16_SUBTYPES else 5)
+            frames = file.frames if file.frames < NO_SIZE else 0  # a stream does not tell them
+            n_bytes = size + frames * file.channels * (3 if file.subtype in _INT16_SUBTYPES else 5)
             way = "cut it into shorter recordings, or give it as WAV to `listen`, which reads block by block"
-            require_free(n_bytes, f"{path} lasts {file.frames / file.samplerate / 3600:.3g} h and", way)
+            require_free(n_bytes, f"{path} lasts {frames / file.samplerate / 3600:.3g} h and", way)
 
 
 def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
