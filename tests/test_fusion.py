@@ -98,6 +98,9 @@ def test_a_run_in_the_way_is_kept(runs: Path) -> None:
         pipeline.fuse(Fuse(members=["two"], name="kept", runs=runs))
     with pytest.raises(AsdError, match="is one of the members"):
         pipeline.fuse(Fuse(members=["one", "two"], name="one", runs=runs, overwrite=True))
+    (runs / "kept/fan/seed0/config.yaml").unlink()  # the rest is still the work of somebody
+    with pytest.raises(AsdError, match=r"kept exists; choose another name=, or overwrite=true"):
+        pipeline.fuse(Fuse(members=["two"], name="kept", runs=runs))
 
 
 @pytest.mark.parametrize("n_done", [0, 1])

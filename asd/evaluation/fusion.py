@@ -60,7 +60,7 @@ def fuse_runs(
     if name in {member.partition(":")[0] for member in members}:
         raise AsdError(f"name={name} is one of the members; choose another name")
     fetch(runs / name, without="model")
-    earlier = directories_with(RunDirectory, runs / name, "config.yaml")
+    earlier = directories_with(RunDirectory, runs / name, "")  # also those that lost a file
     if earlier and not overwrite:
         raise AsdError(f"{runs / name} exists; choose another name=, or overwrite=true to replace it")
     fused = []
