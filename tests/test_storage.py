@@ -421,6 +421,16 @@ def test_a_run_that_another_computer_has_brought_meanwhile_is_not_replaced(
     assert b"- modulation" in files(bucket)["/x/fan/seed0/config.yaml"]
 
 
+def test_a_run_whose_publishing_was_broken_off_is_brought_anew(bucket: Any) -> None:
+    succeeds(*TRAIN)
+    whole = files(bucket)
+    for content in (b"", b'{"settings": "', b"{}"):
+        bucket.rm_file("/runs/statistics/fan/seed0/DONE")
+        bucket.pipe_file("/runs/statistics/fan/seed0/model/fit.json", content)
+        succeeds(*TRAIN)
+        assert files(bucket) == whole
+
+
 def test_names_follow_the_address(bucket: Any) -> None:
     bucket.rm("/plant", recursive=True)
     bucket.pipe({"/plant/fan/a.wav": b"12345", "/plant/fan/old/b.wav": b"1", "/plant/list.csv": b"path\n"})

@@ -106,11 +106,12 @@ def do_jobs(todo: list[Job], *, again: bool, patient: bool = False) -> list[tupl
 
 def _publish(job: Job) -> None:
     """Brings a finished run to its address, unless another computer has brought one of another configuration since."""
-    path = job.run.model / "fit.json"
+    path, there = job.run.model / "fit.json", dict[str, Any]()
     if not job.config.overwrite and is_taken(path):
-        there = read_json(path, read=read_bytes)
-        if fingerprint(there["settings"], there["data"]) != job.run.held_fingerprint():
-            raise job.run.in_the_way()
+        with suppress(AsdError):  # half of it is there, where bringing it was broken off: it is brought anew
+            there = read_json(path, read=read_bytes)
+    if there and fingerprint(there.get("settings"), there.get("data")) != job.run.held_fingerprint():
+        raise job.run.in_the_way()
     publish(job.run.path)
 
 
