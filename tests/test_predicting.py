@@ -329,6 +329,20 @@ def test_earlier_predictions_stay_where_new_ones_cannot_be_written(
     assert earlier.read_bytes() == before
 
 
+def test_a_link_in_place_of_predictions_stays_one_and_earlier_ones_are_kept(inbox: Path) -> None:
+    succeeds("predict", "audio=inbox")
+    kept = Path("elsewhere/table.csv")
+    kept.parent.mkdir()
+    RESULT.rename(kept)
+    RESULT.symlink_to(kept.absolute())
+    before = kept.read_bytes()
+    write_clip(inbox / "another.wav", 77)
+    succeeds("predict", "audio=inbox")
+    assert RESULT.is_symlink()
+    assert len(RESULT.read_text().splitlines()) == len(before.splitlines()) + 1
+    assert [path.read_bytes() for path in kept.parent.glob("predictions_*.csv")] == [before]
+
+
 def test_earlier_predictions_are_kept(inbox: Path) -> None:
     succeeds("predict", f"audio={inbox}")
     before = RESULT.read_bytes()
