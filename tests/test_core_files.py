@@ -22,6 +22,7 @@ from asd.core.files import (
     check_file_place,
     load_tensors,
     load_yaml,
+    of_kind,
     read_json,
     read_yaml,
     write_json,
@@ -169,6 +170,11 @@ def test_an_error_names_the_place_and_not_the_folder_that_is_written_aside(tmp_p
     with pytest.raises(AsdError, match=f"^cannot write {tmp_path}/run/model/a.json: No space left"):
         full(tmp_path)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_number_is_one_that_can_be_computed_with() -> None:
+    assert of_kind([1, -2.5, None], [])
+    assert not any(of_kind(value, None) for value in (10**400, float("inf"), float("nan"), True, "1"))
 
 
 def test_a_folder_that_cannot_be_copied_is_one_reason(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import math
 import os
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -189,7 +190,7 @@ def read_json(
 def of_kind(value: Any, like: Any) -> bool:
     """Whether what a file holds has the type of another value; None, and what an empty one holds, stand for numbers."""
     if like is None:
-        return value is None or (type(value) in (int, float) and math.isfinite(value))
+        return value is None or (type(value) in (int, float) and abs(value) <= sys.float_info.max)
     inner = () if like or not isinstance(value, (list, dict)) else value.values() if isinstance(value, dict) else value
     return type(value) is type(like) and all(of_kind(each, None) for each in inner)
 
