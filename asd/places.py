@@ -27,7 +27,7 @@ from asd.types import AsdError, in_utf8
 _MARK = "asd-mirror"  # the folder of all mirrors, by which a path in one is known on any computer
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.:-]*://", re.IGNORECASE)
 _HALF = re.compile(r"[a-z][a-z0-9+.-]+:/[^/]", re.IGNORECASE)  # of an address that pathlib took for a path, or a typo
-_SECRET = re.compile(r"(://[^/@:\s[]*):[^/@\s]*@")  # of user:password@host, not of a usage with [
+_SECRET = re.compile(r"(:/{1,2}[^/@:\s[]*):[^/\s]*@")  # of user:password@host, not of a usage with [
 _ROOT = {"file": "/", "local": "/"}  # where paths of a protocol begin, if they are not those of a bucket
 MOST_NAME_BYTES = 180  # of a machine or a run: file systems have 255, and names of files hold more than it
 SUFFIXES = (
@@ -49,7 +49,8 @@ def mirrored(place: str | Path) -> Path:
         AsdError: an address without a place in it, with one slash, with . or .. on the way, or with a password.
     """
     if _HALF.match(str(place)) and not os.path.exists(str(place).partition("/")[0]):
-        raise AsdError(f"{place} has one slash where an address has two, as s3://bucket/folder; in Python it is a text")
+        what = spelled(f"{place} has one slash where an address has two, as s3://bucket/folder")
+        raise AsdError(f"{what}; in Python give it as a string, not as a Path")
     if not is_address(place):
         return Path(os.path.expanduser(place))  # which leaves ~ where it is no user, unlike `Path.expanduser`
     protocol, _, rest = str(place).partition("://")

@@ -136,6 +136,8 @@ def test_an_address_that_lost_a_slash_is_no_folder(tmp_path: Path, monkeypatch: 
     for place in (Path("s3://bucket/plant"), "s3:/bucket/plant"):
         with pytest.raises(AsdError, match=r"^s3:/bucket/plant has one slash where an address has two"):
             mirrored(place)
+    with pytest.raises(AsdError, match=r"^ftp:/anna:\*\*\*@host has one slash .*; in Python give it as a string"):
+        mirrored(Path("ftp://anna:secret@host"))
     refuses("train", "data=data", "runs=s3:/bucket/runs", saying="runs=s3:/bucket/runs does not fit: .* has one slash")
     Path("s3:/bucket").mkdir(parents=True)  # who has such a folder may use it
     assert mirrored("s3:/bucket/plant") == Path("s3:/bucket/plant")
@@ -148,4 +150,5 @@ def test_an_address_has_its_protocol_in_any_case_and_no_password() -> None:
     with pytest.raises(AsdError, match=r"^ftp://anna:\*\*\*@host/plant holds a password.*FSSPEC_FTP_PASSWORD$"):
         mirrored("ftp://anna:secret@host/plant")
     assert spelled("data=ftp://anna:p:w@host/plant: no") == "data=ftp://anna:***@host/plant: no"
+    assert spelled("ftp://anna:p@w@host/plant") == "ftp://anna:***@host/plant"
     assert spelled("http://host:80/a@b and x@y") == "http://host:80/a@b and x@y"
