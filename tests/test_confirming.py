@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -200,15 +201,29 @@ def test_an_interrupted_change_is_never_half_there(run: Path, monkeypatch: pytes
 def test_a_change_that_fails_leaves_a_complete_run_or_says_what_completes_it(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*words: object, **more: object) -> None:
-        raise AsdError("cannot write it: No space left on device")
+    def raises(error: Exception) -> Callable[..., None]:
+        def fails(*words: object, **more: object) -> None:
+            raise error
 
+        return fails
+
+    full = raises(AsdError("cannot write it: No space left on device"))
     model, done = contents(run / "model"), (run / "DONE").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(confirming, "store_model", full)
         words = ("predict", "audio=inbox", "--confirm-normal")
         assert refuses(*words, saying="cannot write it").endswith("No space left on device")
     assert (contents(run / "model"), (run / "DONE").read_bytes()) == (model, done)
+    for error in (MemoryError(), RuntimeError("CUDA out of memory")):
+        with monkeypatch.context() as patch:
+            patch.setattr(confirming, "store_model", raises(error))
+            refuses(*words, saying="memory ran out")
+        assert (contents(run / "model"), (run / "DONE").read_bytes()) == (model, done)
+    with monkeypatch.context() as patch:
+        patch.setattr(confirming, "write_job_scores", raises(MemoryError()))
+        assert "was broken off; start the same train or enroll again" in asd(*words).err
+    succeeds("train", "machine=fan", "data=data", ONE_VIEW)
+    succeeds("predict", "--undo")
     with monkeypatch.context() as patch:
         patch.setattr(confirming, "write_job_scores", full)
         refuses(*words, saying="No space.*; the change of .* was broken off; start")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from asd.core.files import append_text, atomic
+from asd.core.runtime import log
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check, defects, joined
 from asd.data.remarks import check_units
@@ -113,12 +114,15 @@ def _reopened(run: RunDirectory) -> Iterator[None]:
     done.replace(aside)
     try:
         yield
-    except (AsdError, KeyboardInterrupt) as error:
-        if isinstance(error, AsdError) and facts.read_bytes() == before:  # the model that was complete is still there
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, Exception) and facts.read_bytes() == before:  # the model that was complete is still there
             aside.replace(done)
             raise
         way = f"the change of {run.path} was broken off; start the same train or enroll again, which completes the run"
-        raise type(error)(f"{error}; {way}".removeprefix("; ")) from error
+        if isinstance(error, (AsdError, KeyboardInterrupt)):
+            raise type(error)(f"{error}; {way}".removeprefix("; ")) from error
+        log.error("%s", way)  # as where memory runs out
+        raise
     finally:
         aside.unlink(missing_ok=True)
 
