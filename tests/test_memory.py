@@ -47,7 +47,7 @@ def test_flac_from_a_pipe_tells_no_length(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(codecs, "_LARGE_BYTES", 1)
     assert read_sound(path).n_samples == 16_000
     monkeypatch.setattr(memory, "free_bytes", lambda: len(content) - 1)
-    with pytest.raises(AsdError, match="piped.flac lasts"):
+    with pytest.raises(AsdError, match=r"piped\.flac lasts"):
         read_sound(path)
 
 
@@ -58,7 +58,10 @@ def test_what_control_groups_and_ulimit_leave(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "a/memory.current").write_text("4500\n")
     (tmp_path / "a/memory.stat").write_text("anon 3\ninactive_file 200\nactive_file 50\nactive_anon 7\n")
     (group / "memory.max").write_text("max\n")
-    texts = {"/proc/self/cgroup": "4:memory:/x\n0::/a/b\n", "/proc/meminfo": "MemAvailable:   9000 kB\nSwapFree:  1 kB\n"}
+    texts = {
+        "/proc/self/cgroup": "4:memory:/x\n0::/a/b\n",
+        "/proc/meminfo": "MemAvailable:   9000 kB\nSwapFree:  1 kB\n",
+    }
     read = memory._text
     monkeypatch.setattr(memory, "_text", lambda file: texts.get(str(file), "") or read(file))
     monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
