@@ -160,7 +160,12 @@ def test_tensors_that_others_wrote_have_no_facts(tmp_path: Path) -> None:
     assert (tensors["w"].tolist(), facts) == ([1.0, 1.0], {})
 
 
-def test_an_error_names_the_place_and_not_the_folder_that_is_written_aside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("computer", ["first", "first.plant-2.example"])
+def test_an_error_names_the_place_and_not_the_folder_that_is_written_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computer: str
+) -> None:
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename=computer))
+
     def full(path: Path) -> None:
         with atomic(path / "run") as folder, atomic(folder / "model") as model:
             model.mkdir(parents=True)

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 MOST_VALUES, _MOST_LEVELS = 100_000, 100  # a file written by hand has hundreds, and ten
 Reader = Callable[[Path], bytes]  # the content of a file
-_TEMPORARY = re.compile(r"(?<=/)\.([^/]+)\.[^/]+-\d+\.tmp(?=/)")  # the names of `atomic`
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that of libyaml takes a tenth of the time
 
 
@@ -48,6 +47,7 @@ def atomic(path: Path) -> Iterator[Path]:
     (/dev/stdout) is written as it is, and a link is followed. What a killed process left for the same
     `path` is removed. `AsdError` where the place cannot be written (missing permission, full disk).
     """
+    mark = f".{os.uname().nodename}-{os.getpid()}.tmp"
     try:
         given, path = path, path.resolve()
     except RuntimeError as error:  # Python before 3.13 raises it for links in a loop
@@ -55,7 +55,7 @@ def atomic(path: Path) -> Iterator[Path]:
     if given.exists() and not given.is_file() and not given.is_dir():
         temporary = path = given  # renaming a file onto /dev/full would do away with the device
     else:
-        temporary = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}.tmp")
+        temporary = path.with_name(f".{path.name}{mark}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
@@ -66,7 +66,9 @@ def atomic(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         temporary.replace(path)
     except OSError as error:
-        where = _TEMPORARY.sub(r"\1", str(given))  # within what is itself written aside
+        where = re.sub(
+            rf"(?<=/)\.([^/]+){re.escape(mark)}(?=/)", r"\1", str(given)
+        )  # within what is itself written aside
         raise AsdError(f"cannot write {where}: {_reason(error)} another place") from error
     finally:
         if temporary != path:
