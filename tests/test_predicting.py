@@ -335,11 +335,12 @@ def test_a_link_in_place_of_predictions_stays_one_and_earlier_ones_are_kept(inbo
     kept.parent.mkdir()
     RESULT.rename(kept)
     RESULT.symlink_to(kept.absolute())
+    kept.write_bytes(kept.read_bytes() + b"\xe4")  # as a spreadsheet on Windows writes it
     before = kept.read_bytes()
     write_clip(inbox / "another.wav", 77)
     succeeds("predict", "audio=inbox")
     assert RESULT.is_symlink()
-    assert len(RESULT.read_text().splitlines()) == len(before.splitlines()) + 1
+    assert len(RESULT.read_text().splitlines()) == len(before.splitlines())
     assert [path.read_bytes() for path in kept.parent.glob("predictions_*.csv")] == [before]
 
 

@@ -291,7 +291,7 @@ def _write(folder: Path, table: pd.DataFrame, skipped: Mapping[str, str]) -> Non
 def _keep(path: Path, text: str) -> None:
     """Puts earlier predictions aside, under the time they were written, where the text that comes is another one."""
     path = path.resolve()  # the file behind a link, which is what is written anew
-    if path.exists() and path.read_text("utf-8") != text:
+    if path.exists() and path.read_bytes() != text.encode():  # of any program, such as a spreadsheet
         written = datetime.fromtimestamp(path.stat().st_mtime)
         stem, n = f"predictions_{written:%Y-%m-%d_%H%M%S}", 1
         while (kept := path.with_name(f"{stem}{f'_{n}' if n > 1 else ''}.csv")).exists():
