@@ -120,7 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             way = "check the place and its permissions, then try again"
         else:
             raise
-        print(f"error: {' '.join(str(error).split())[:300] or type(error).__name__}; {way}", file=sys.stderr)
+        what = " ".join(spelled(str(error)).split()) or type(error).__name__
+        print(f"error: {what[:300] if ran_out(error) else what}; {way}", file=sys.stderr)  # torch adds its calls
         return 2
     except KeyboardInterrupt as interrupt:
         way = str(interrupt) or "nothing finished is lost, the same command resumes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from asd.core.memory import free_bytes, ran_out
 from asd.data import codecs, resampling
 from asd.data.audio import read_sound
 from asd.data.resampling import resampled
+from asd.places import mirrored
 from asd.types import AsdError
 from tests.command import asd as command
 from tests.machines import write_clip
@@ -103,6 +105,14 @@ def test_the_command_says_that_memory_ran_out(
     assert answer.code == 2
     assert "memory ran out; free some" in answer.err
     assert answer.err.count("\n") == 1
+
+
+def test_a_long_path_is_named_to_its_end_and_as_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*words: object) -> tuple[str, int]:
+        raise PermissionError(13, "Permission denied", str(mirrored(f"s3://bucket/{'long/' * 60}end.wav")))
+
+    monkeypatch.setattr(asd.__main__, "_run", fails)
+    assert re.search(r"'s3://bucket/(long/){60}end.wav'; check the place", command("train").err)
 
 
 @pytest.mark.parametrize(("rate_hz", "wanted_hz"), [(48000, 16000), (44100, 16000), (8000, 16000)])
