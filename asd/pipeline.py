@@ -99,7 +99,8 @@ def _evaluate_submissions(config: options.Evaluate) -> dict[str, Any]:
     from asd.challenge.evaluator import evaluate_submissions
 
     if not (config.submission and config.ground_truth and config.out):
-        raise AsdError("evaluating submissions takes all of submission=DIR ground_truth=DIR out=DIR")
+        way = "" if config.submission else "; published labels of a run's evaluation set go with part=eval"
+        raise AsdError(f"evaluating submissions takes all of submission=DIR ground_truth=DIR out=DIR{way}")
     if given := sorted(config.model_fields_set & {"name", "machine", "data", "part", "scorer", "page"}):
         raise AsdError(f"{given[0]}= is an option of the evaluation of a run, not of submissions; leave it out")
     year = LATEST_YEAR if config.year is None else config.year

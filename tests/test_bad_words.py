@@ -84,6 +84,7 @@ def test_a_gpu_that_is_not_there(place: Path) -> None:
 def test_stages_that_lack_what_they_need(place: Path) -> None:
     refuses("evaluate", NAME, saying="runs/autoencoder does not exist .*none yet.*`train machine=.* makes it")
     refuses("evaluate", "submission=x", saying="takes all of submission=DIR ground_truth=DIR out=DIR")
+    refuses("evaluate", "ground_truth=x", saying="; published labels of a run's evaluation set go with part=eval")
     submission = ("submission=x", "ground_truth=x", "out=x")
     refuses("evaluate", *submission, "machine=fan", saying="machine= is an option of the evaluation of a run, not of")
     refuses("evaluate", "out=x", saying="out=x is for submissions, and a run keeps its results; name a copy with json=")
