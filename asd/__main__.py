@@ -114,14 +114,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the flush at the end fail
         return 141
     except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        what = " ".join(spelled(str(error)).split()) or type(error).__name__
         if ran_out(error):
+            what = what[:300]  # torch adds its calls
             way = "memory ran out; free some, or give it less at once (shorter recordings, fewer workers=)"
         elif isinstance(error, OSError):  # a place that vanished, or may not be read
             way = "check the place and its permissions, then try again"
         else:
             raise
-        what = " ".join(spelled(str(error)).split()) or type(error).__name__
-        print(f"error: {what[:300] if ran_out(error) else what}; {way}", file=sys.stderr)  # torch adds its calls
+        print(f"error: {what}; {way}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         way = str(interrupt) or "nothing finished is lost, the same command resumes"

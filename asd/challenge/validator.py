@@ -175,11 +175,12 @@ def _stray_defects(files: Files, wanted: list[str], year: Year) -> Iterator[str]
         for kind in kinds(year)
         for domain in Domain
     }
+    published = {other: _names(get_year(other)) for other in YEARS}
     for name in sorted(files.keys() - {*wanted}):
         if not name.endswith(".pdf"):
             near = difflib.get_close_matches(name, [other for other in wanted if other not in files], n=1, cutoff=0.9)
             guess = f"should it be {near[0]}?" if near else "remove it."
-            if others := [str(other) for other in YEARS if name in _names(get_year(other))]:
+            if others := [str(other) for other, names in published.items() if name in names]:
                 guess = f"it is one of {' or '.join(others)}, is year={year.year} right?"
             if name in developed:
                 guess = f"{developed[name]} is of the development set, score the evaluation set."

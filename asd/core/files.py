@@ -66,9 +66,8 @@ def atomic(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         temporary.replace(path)
     except OSError as error:
-        where = re.sub(
-            rf"(?<=/)\.([^/]+){re.escape(mark)}(?=/)", r"\1", str(given)
-        )  # within what is itself written aside
+        aside = rf"(?<=/)\.([^/]+){re.escape(mark)}(?=/)"  # the name of a folder that is itself written aside
+        where = re.sub(aside, r"\1", str(given))
         raise AsdError(f"cannot write {where}: {_reason(error)} another place") from error
     finally:
         if temporary != path:
