@@ -211,6 +211,7 @@ def test_a_damaged_run_is_a_sentence(place: Path) -> None:
         ("test/test_00003.tsv", r"\thigh", "\tloud", "is damaged .it has no column high"),
         ("test/test_00003.tsv", r"\t0\.", "\t7.", "is damaged .it holds something else than scores from 0 to 1"),
         ("test/test_00003.tsv", r"\t0\.", "\t", "is damaged .it holds something else than scores from 0 to 1"),
+        ("test/test_00003.tsv", r"(?m)^0\.9.*\n", "", "is damaged .its frames do not follow each other without a gap"),
         ("test/test_00003.tsv", r"(?m)^1.*\n", "", "has scores of 1.02 s of test_00003.wav, which lasts 2 s"),
         ("test.clips.tsv", r"\t0\.", "\t0,", "is damaged .could not convert string to float: '0,.*; python -m asd sed"),
         ("test.clips.tsv", r"(?s)(test_00007.*)", r"\1\1", "scored 9 clips as test, which are not the 8 in data/test"),

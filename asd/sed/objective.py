@@ -23,12 +23,11 @@ from asd.core.losses.binary import Bce, InverseFrequency, decision_loss
 from asd.core.losses.graph import GraphLaplacian, co_occurrence
 from asd.core.losses.multitask import EventsAndActivity
 from asd.core.networks.frame_classifiers import EventLogits, EventNetwork
-from asd.core.semi import ConfidentTargets, Consistency, EmaTeacher, cmt_neg, cmt_normal
+from asd.core.semi import Consistency, EmaTeacher, cmt_neg, cmt_normal
 from asd.core.update import exponential_ramp
 from asd.features.augment import draw_masks, draw_mixup, mask, mixup
 from asd.sed.config import Train
 from asd.sed.dataset import Clips
-from asd.types import AsdError
 
 Terms = dict[str, torch.Tensor]
 
@@ -52,7 +51,7 @@ class Objective:
             self.strong: nn.Module = InverseFrequency.from_labels(strong, ended, **loss.own())
         else:
             self.strong = decision_loss(loss.name, **loss.own())
-        self.weak = Bce()
+        self.bce = Bce()
         self.activity = EventsAndActivity(self.strong, loss.activity) if loss.activity else None
         self.graph = GraphLaplacian(co_occurrence(strong), frames="mean") if loss.graph else None
 
@@ -61,16 +60,15 @@ class Objective:
         clips, blanked = self._batch(indices)
         logits: EventLogits = self.student(blanked, clips.padding)
         total, terms = self._strong(logits, clips)
-        terms["weak"] = self.weak(logits.clips, clips.clip_targets, ignore=~clips.clips_known[:, None])
+        terms["weak"] = self.bce(logits.clips, clips.clip_targets, ignore=~clips.clips_known[:, None])
         total = total + self.loss.weak * terms["weak"]
         if self.graph is not None:
             terms["graph"] = self.graph(logits.frames, ignore=_unlabelled_frames(clips))
             total = total + self.loss.graph * terms["graph"]
         if self.semi.method != "none":
-            consistency, more = self._consistency(logits, clips)
+            terms |= self._consistency(logits, clips)
             ramp = exponential_ramp(float(self.teacher.n_updates), self.ramp_steps)
-            total = total + self.semi.weight * ramp * consistency
-            terms |= more
+            total = total + self.semi.weight * ramp * (terms["consistency_clips"] + terms["consistency_frames"])
         return total, terms
 
     def _batch(self, indices: torch.Tensor) -> tuple[Clips, torch.Tensor]:
@@ -92,37 +90,32 @@ class Objective:
         both = self.activity(logits.frames, logits.activity, clips.frame_targets, ignore=unlabelled)
         return both.total, {"strong": both.terms["events"], "activity": both.terms["activity"]}
 
-    def _consistency(self, logits: EventLogits, batch: Clips) -> tuple[torch.Tensor, Terms]:
-        """Sum of the terms of clips and frames where labels are missing."""
+    def _consistency(self, logits: EventLogits, batch: Clips) -> Terms:
+        """Distances from the teacher for clips and frames without labels, and the masses of confident targets."""
+        semi = self.semi
         taught: EventLogits = self.teacher(batch.log_mel, batch.padding)
         clip_labels = batch.clips_known[:, None]
         frame_labels = batch.frames_known[:, None, None] | batch.padding[:, :, None]
         y_clips, y_frames = taught.clips.float().sigmoid(), taught.frames.float().sigmoid()
-        if self.semi.method == "mean_teacher":
+        if semi.method == "mean_teacher":
             distance = Consistency()
-            clips = distance(logits.clips, y_clips, ignore=clip_labels)
-            frames = distance(logits.frames, y_frames, ignore=frame_labels)
-            return clips + frames, {"consistency_clips": clips, "consistency_frames": frames}
-        sure = self._sure(y_clips, y_frames, frame_labels)
-        bce = Bce()
-        clips = bce(logits.clips, sure.clips.targets, sure.clips.weight, clip_labels)
-        frames = bce(logits.frames, sure.frames.targets, sure.frames.weight, frame_labels)
-        return clips + frames, {
-            "consistency_clips": clips,
-            "consistency_frames": frames,
+            return {
+                "consistency_clips": distance(logits.clips, y_clips, ignore=clip_labels),
+                "consistency_frames": distance(logits.frames, y_frames, ignore=frame_labels),
+            }
+        shared: dict[str, Any] = {"windows_frames": [semi.window_frames] * y_frames.shape[2], "ignore": frame_labels}
+        if semi.method == "cmt_normal":
+            shared |= {"clip_threshold": semi.positive, "frame_threshold": semi.positive}
+            sure = cmt_normal(y_clips, y_frames, **shared)
+        else:
+            shared |= {"positive_threshold": semi.positive, "negative_threshold": semi.negative}
+            sure = cmt_neg(y_clips, y_frames, balance=semi.balance, **shared)
+        return {
+            "consistency_clips": self.bce(logits.clips, sure.clips.targets, sure.clips.weight, clip_labels),
+            "consistency_frames": self.bce(logits.frames, sure.frames.targets, sure.frames.weight, frame_labels),
             **{f"positive_mass_{kind}": each.positive_mass for kind, each in sure._asdict().items()},
             **{f"negative_mass_{kind}": each.negative_mass for kind, each in sure._asdict().items()},
         }
-
-    def _sure(self, clips: torch.Tensor, frames: torch.Tensor, ignore: torch.Tensor) -> ConfidentTargets:
-        semi = self.semi
-        shared: dict[str, Any] = {"windows_frames": [semi.window_frames] * frames.shape[2], "ignore": ignore}
-        if semi.method == "cmt_normal":
-            return cmt_normal(clips, frames, clip_threshold=semi.positive, frame_threshold=semi.positive, **shared)
-        if semi.method == "cmt_neg":
-            shared |= {"positive_threshold": semi.positive, "negative_threshold": semi.negative}
-            return cmt_neg(clips, frames, balance=semi.balance, **shared)
-        raise AsdError(f"the teacher of method={self.semi.method} chooses no confident targets")
 
 
 def _unlabelled_frames(clips: Clips) -> torch.Tensor:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asd.core.files import atomic, read_json, write_json
 from asd.core.runtime import fingerprint, log, pick_device
-from asd.core.storage import content_hashes, is_taken, list_names, publish, publish_files, read_bytes
+from asd.core.storage import content_hashes, is_taken, list_names, publish, read_bytes
 from asd.evaluation.markdown import write_page
 from asd.sed import dataset, soundscapes
 from asd.sed.config import Evaluate, MakeSoundscapes, Report, Score, Train
@@ -101,7 +101,6 @@ def evaluate(config: Evaluate) -> str:
     summary = {"name": config.name, "part": config.part, **summarise(by_seed)}
     folder, name = config.runs / config.name, f"evaluation_{config.part}"
     text = write_page(folder, name, *page_of(summary), numbers=summary)
-    publish_files(folder / f"{name}.json", folder / f"{name}.md")
     return f"{text}\n{folder / name}.json and .md"
 
 
@@ -109,9 +108,7 @@ def report(config: Report) -> str:
     """Compares runs: tables, deltas, intervals, reliability, findings."""
     from asd.sed.report import compare  # with matplotlib
 
-    text = compare(config.members, config.runs, config.parts, config.out, with_events=config.events)
-    publish_files(config.out)
-    return text
+    return compare(config.members, config.runs, config.parts, config.out, with_events=config.events)
 
 
 def _refuse_loss(out: Path, about: Path, sources: Sequence[Path]) -> None:

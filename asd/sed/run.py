@@ -97,9 +97,9 @@ class SedRun(TrainingDirectory):
 
     def frames(self, model: str, part: str) -> dict[str, pd.DataFrame]:
         """Scores of the frames by file name: onset, offset and a column per class."""
-        clips = self.clips(model, part)
-        folder = self.path / "scores" / model / part
-        return {name: _read_table(folder / f"{Path(name).stem}.tsv", [*clips]) for name in clips.index}
+        folder, clips = self.path / "scores" / model / part, self.clips(model, part)
+        names = {name: folder / f"{Path(name).stem}.tsv" for name in clips.index}
+        return {name: _read_table(path, [*clips], ("onset", "offset")) for name, path in names.items()}
 
     def clips(self, model: str, part: str) -> pd.DataFrame:
         """Probabilities of the clips: a row per file name, a column per class."""
@@ -110,14 +110,19 @@ class SedRun(TrainingDirectory):
         return _read_table(path, self.settings().classes, index_col="filename")
 
 
-def _read_table(path: Path, classes: Sequence[str], **options: Any) -> pd.DataFrame:
+def _read_table(path: Path, classes: Sequence[str], times: Sequence[str] = (), **options: Any) -> pd.DataFrame:
+    """Frames of a clip, which have times, or a row per clip: scores of each class, from 0 to 1."""
     try:
         table = pd.read_csv(path, sep="\t", **options).astype(float)
-        if lacking := sorted({*classes} - {*table}):
+        if lacking := sorted({*times, *classes} - {*table}):
             raise ValueError(f"it has no column {lacking[0]}")
         if not (table[[*classes]].ge(0) & table[[*classes]].le(1)).all(axis=None):
             raise ValueError("it holds something else than scores from 0 to 1")
-        return table
+        if times:
+            onset, offset = (table[time].to_numpy() for time in times)
+            if not (np.array_equal(onset[1:], offset[:-1]) and (offset > onset).all()):
+                raise ValueError("its frames do not follow each other without a gap")
+        return table[[*times, *classes]]
     except (OSError, ValueError) as error:
         sentence = f"{path} is damaged ({error}); python -m asd sed score writes it anew"
         raise unreadable(path, error, sentence) from error

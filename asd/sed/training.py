@@ -12,14 +12,7 @@ from torch import nn
 
 from asd.core.checkpoint import load_into
 from asd.core.files import load_tensors, save_tensors, write_json
-from asd.core.networks.frame_classifiers import (
-    CRNN,
-    CNNTransformer,
-    EventLogits,
-    EventNetwork,
-    FrameClassifier,
-    FrequencyPooledCNN,
-)
+from asd.core.networks.frame_classifiers import CRNN, CNNTransformer, EventLogits, EventNetwork, FrequencyPooledCNN
 from asd.core.runtime import fingerprint, log
 from asd.core.semi import EmaTeacher
 from asd.core.storage import fetch, publish
@@ -79,15 +72,10 @@ class Models:
 def build_network(settings: Network, n_classes: int, n_mels: int) -> EventNetwork:
     """The network that the options describe; those that the other kind needs are not used."""
     convolutions = FrequencyPooledCNN(n_mels, settings.channels, settings.pools)
-    trunk: FrameClassifier
     if settings.kind == "crnn":
-        trunk = CRNN(n_classes, convolutions, settings.n_recurrent)
-    elif settings.kind == "transformer":
-        sizes = settings.n_heads, settings.n_layers, settings.n_feedforward
-        trunk = CNNTransformer(n_classes, convolutions, *sizes)
-    else:
-        raise AsdError(f"network.kind={settings.kind} is unknown; choose crnn or transformer")
-    return EventNetwork(trunk, settings.pooling)
+        return EventNetwork(CRNN(n_classes, convolutions, settings.n_recurrent), settings.pooling)
+    sizes = settings.n_heads, settings.n_layers, settings.n_feedforward
+    return EventNetwork(CNNTransformer(n_classes, convolutions, *sizes), settings.pooling)
 
 
 def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -> None:
