@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -90,36 +90,31 @@ def build(recipe: Recipe, sample_rate_hz: int = 16000) -> Encoder:
         return _own(deepcopy(recipe.encoder), recipe)
     if ":" in recipe.encoder:
         return _own(_constructed(recipe.encoder, recipe, sample_rate_hz), recipe)
-    return _BUILDERS[recipe.encoder](recipe, sample_rate_hz)
+    if recipe.is_pretrained:
+        return _pretrained(recipe, sample_rate_hz)
+    if recipe.encoder == "bottleneck":
+        return Bottleneck(recipe.segment_samples, sample_rate_hz, recipe.n_dims, recipe.level, recipe.activity)
+    kind: type[MultiResolution | ResNetSE] = MultiResolution
+    if recipe.encoder == "resnet_se":
+        _check_windows(recipe.windows_samples, sample_rate_hz)
+        kind = ResNetSE
+    sizes = (recipe.segment_samples, recipe.windows_samples, recipe.whole, recipe.n_dims, recipe.width, recipe.level)
+    return kind(*sizes, sample_rate_hz)
 
 
-def _multires_cnn(recipe: Recipe, sample_rate_hz: int) -> Encoder:
-    return MultiResolution(*_sizes(recipe), sample_rate_hz)
-
-
-def _resnet_se(recipe: Recipe, sample_rate_hz: int) -> Encoder:
-    """Refuses STFT windows of which the network's first layers would leave nothing."""
+def _check_windows(windows_samples: Sequence[int], sample_rate_hz: int) -> None:
+    """Refuses STFT windows of which the first layers of `ResNetSE` would leave nothing."""
 
     def suffices(n: int) -> bool:
         return n // 2 + 1 - ResNetSE.first_bin(n, sample_rate_hz) >= LEAST_BINS
 
-    short = [n for n in recipe.windows_samples if not suffices(n)]
-    if short:
+    if short := [n for n in windows_samples if not suffices(n)]:
         least = next((2**k for k in range(5, 16) if suffices(2**k)), None)
         needs = f"windows of {least} samples or more" if least else "recordings of a higher sample rate"
         raise AsdError(
             f"embedding.windows_samples has {short[0]}, and embedding.encoder=resnet_se needs {needs} at "
             f"{sample_rate_hz} Hz; change that or take embedding.encoder=multires_cnn"
         )
-    return ResNetSE(*_sizes(recipe), sample_rate_hz)
-
-
-def _sizes(recipe: Recipe) -> tuple[int, list[int], bool, int, int, bool]:
-    return (recipe.segment_samples, recipe.windows_samples, recipe.whole, recipe.n_dims, recipe.width, recipe.level)
-
-
-def _bottleneck(recipe: Recipe, sample_rate_hz: int) -> Encoder:
-    return Bottleneck(recipe.segment_samples, sample_rate_hz, recipe.n_dims, recipe.level, recipe.activity)
 
 
 def _pretrained(recipe: Recipe, sample_rate_hz: int) -> Encoder:
@@ -150,17 +145,6 @@ def _pretrained(recipe: Recipe, sample_rate_hz: int) -> Encoder:
         lora_rank=recipe.lora_rank,
         n_dims=recipe.n_dims,
     )
-
-
-_BUILDERS: dict[str, Callable[[Recipe, int], Encoder]] = {
-    "multires_cnn": _multires_cnn,
-    "resnet_se": _resnet_se,
-    "bottleneck": _bottleneck,
-    "beats": _pretrained,
-    "eat": _pretrained,
-    "ast": _pretrained,
-    "transformers": _pretrained,
-}
 
 
 def _constructed(path: str, recipe: Recipe, sample_rate_hz: int) -> nn.Module:

@@ -14,7 +14,7 @@ network, and an epoch's random numbers are a function of (seed, epoch).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -112,19 +112,19 @@ class Discriminator(nn.Module):
 def train_encoder(recordings: Recordings, recipe: Recipe, context: RunContext) -> Encoder:
     """Trains an encoder to tell the recordings' classes apart; resumes from the directory of the context."""
     device = context.device
-    classes = classes_of(
+    names, index = classes_of(
         recordings.clips,
         lambda indices: mean_spectra(recordings, indices, context.cache, device),
         least_classes=recipe.least_classes,
         most_classes=recipe.most_classes,
         seed=context.seed,
     )
-    log.info("encoder: %d clips of %d classes", len(recordings), len(classes.names))
+    log.info("encoder: %d clips of %d classes", len(recordings), len(names))
     waveforms = ResidentWaveforms(recordings, device, int(recipe.memory_gib * 2**30))
-    labels = one_hot(torch.from_numpy(classes.index), len(classes.names)).float().to(device)
+    labels = one_hot(torch.from_numpy(index), len(names)).float().to(device)
     torch.manual_seed(context.seed)  # initial weights
     encoder = build(recipe, recordings.sample_rate_hz)
-    module = Discriminator(encoder, len(classes.names), recipe).to(device)
+    module = Discriminator(encoder, len(names), recipe).to(device)
     teacher = EmaTeacher(module, recipe.ema_decay, "ema") if recipe.ema_decay else None
     train(
         module,
@@ -134,7 +134,7 @@ def train_encoder(recordings: Recordings, recipe: Recipe, context: RunContext) -
         context.directory,
         seed=context.seed,
         teacher=teacher,
-        weights=torch.from_numpy(classes.balanced_weights(recipe.balance)),
+        weights=torch.from_numpy(balanced_weights(index, recipe.balance)),
         fingerprint=context.fingerprint,
         label="train " + " ".join(sorted({clip.machine for clip in recordings.clips})),
     )
@@ -175,26 +175,13 @@ def mean_spectra(
     return means - means.mean(1, keepdims=True)
 
 
-@dataclass(frozen=True)
-class Classes:
-    """Which class each clip belongs to.
+def balanced_weights(index: Indices, balance: float) -> npt.NDArray[np.float64]:
+    """Sampling weight of each clip, (clips,), by the number of its class: class size to the power of -`balance`.
 
-    Attributes:
-        names: of the classes, such as "bearing 00 source rpm=800"; pseudo-classes end in "#0", "#1", ...
-        index: (clips,) number of each clip's class.
+    0 draws clips alike, 1 draws classes alike; in between, 10 target clips are neither drowned by 990
+    of the source nor learnt by heart.
     """
-
-    names: tuple[str, ...]
-    index: Indices
-
-    def balanced_weights(self, balance: float) -> npt.NDArray[np.float64]:
-        """Sampling weight of each clip, (clips,): class size to the power of -`balance`.
-
-        0 draws clips alike, 1 draws classes alike; in between, 10 target clips are neither drowned by 990
-        of the source nor learnt by heart.
-        """
-        counts = np.bincount(self.index, minlength=len(self.names))
-        return counts[self.index].astype(np.float64) ** -balance
+    return np.bincount(index)[index].astype(np.float64) ** -balance
 
 
 def class_name(clip: Clip) -> str:
@@ -210,13 +197,17 @@ def classes_of(
     least_classes: int = 3,
     most_classes: int = 8,
     seed: int = 0,
-) -> Classes:
+) -> tuple[list[str], Indices]:
     """Classes of training clips, with pseudo-classes where a machine's section has fewer than `least_classes`.
 
     Args:
         vectors: called with indices (n,) of clips to cluster: (n, dims) that describe their sound.
         least_classes: a section with as many real classes is left as it is.
         most_classes: cap on the classes of a section that is split.
+
+    Returns:
+        Names, such as "bearing 00 source rpm=800" or, of pseudo-classes, "fan 00 #0"; and the number of each clip's
+        class, (clips,).
     """
     names = np.array([class_name(clip) for clip in clips], dtype=object)
     sections = np.array([f"{clip.machine} {clip.section}" for clip in clips], dtype=object)
@@ -242,7 +233,7 @@ def classes_of(
             f"all {len(clips)} training clips are of one class ({unique[0]}) and too few to split: there is "
             f"nothing to tell apart; add clips, train jointly with other machines, or use another detector"
         )
-    return Classes(tuple(unique.tolist()), index.astype(np.int64))
+    return unique.tolist(), index.astype(np.int64)
 
 
 def pseudo_classes(vectors: npt.NDArray[np.floating], most: int, seed: int = 0) -> Indices:
