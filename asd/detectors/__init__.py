@@ -132,17 +132,12 @@ class DetectorSettings(Settings):
         return True
 
     def check_names(self) -> None:
-        """Looks up what the options name, before any recording is read.
-
-        Raises:
-            AsdError: there is none of that name.
-        """
+        """Looks up what the options name, before any recording is read; `AsdError` for what there is not."""
 
     def own_classes(self) -> list[type]:
-        """Classes that the options name as package.module:Class: their code decides the scores, too.
+        """Classes that the options name as package.module:Class, whose code decides the scores, too.
 
-        Raises:
-            AsdError: one cannot be imported, or is not of the kind that the option takes.
+        `AsdError` for one that cannot be imported, or is not of the kind that the option takes.
         """
         return []
 
@@ -181,22 +176,14 @@ class SearchSettings(Settings):
         return {name: {"device": str(device), **(given if name in searching else {})} for name in names}
 
     def least_vectors(self, names: Sequence[str]) -> int:
-        """Fewest vectors that these back ends can be fitted to.
-
-        Args:
-            names: of back ends.
-        """
+        """Fewest vectors that the back ends of these names can be fitted to."""
         from asd.scoring.backends import Backend, backend_named  # brings torch
 
         leaves_parts_out = any(type(backend_named(name)).leave_one_out is Backend.leave_one_out for name in names)
         return 3 if leaves_parts_out else 2
 
     def warn_of_few(self, n_clips: int) -> None:
-        """Says that more neighbours are asked for than there are: all of them count then.
-
-        Args:
-            n_clips: vectors to learn from, of the smallest bank.
-        """
+        """Says that more neighbours are asked for than the `n_clips` of the smallest bank are: all count then."""
         if (asked := self.neighbours) and asked >= n_clips:
             log.warning(
                 f"neighbours={asked} are asked for, and each of {n_clips} training clips has {n_clips - 1} others: the "
@@ -230,11 +217,7 @@ class StatisticsSettings(SearchSettings, DetectorSettings):
         self.search_options([self.backend])
 
     def groups(self) -> Mapping[str, Group]:
-        """The groups that `views` names; a single view is a group of one part.
-
-        Raises:
-            AsdError: there is none of a name.
-        """
+        """The groups that `views` names; a single view is a group of one part. `AsdError` for an unknown name."""
         from asd.detectors.statistic_groups import GROUPS, Group, Part
         from asd.features.clip_statistics import POOLED_VIEWS, VIEWS  # brings torch
 

@@ -29,12 +29,7 @@ from asd.types import AsdError
 
 
 class Auto(Detector):
-    """Two detectors on one scale.
-
-    Args:
-        context: device, seed and sample rate.
-        settings: the weight of the networks, and how they are trained.
-    """
+    """Two detectors on one scale."""
 
     settings_type = AutoSettings
     version = 9  # raised with those of its members, `Statistics` and `Embedding`

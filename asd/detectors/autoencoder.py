@@ -57,12 +57,7 @@ _CHUNK_WINDOWS = 1 << 13  # windows looked at once outside training: some 60 MB 
 
 
 class Autoencoder(Detector):
-    """The official autoencoder.
-
-    Args:
-        context: device, caches, seed.
-        settings: log-mel settings, windows and training; `compatible` reproduces the official code (see above).
-    """
+    """The official autoencoder, or with `compatible` the official code."""
 
     settings_type = AutoencoderSettings
 
@@ -113,8 +108,8 @@ class Autoencoder(Detector):
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores by mean squared error, by selective Mahalanobis distances and by nearest neighbours."""
-        windows = self._windows(recordings, exact=True)  # rounded levels would move `bottleneck_knn` by up to 1e-3
-        scores, vectors = self._measured(windows)
+        # rounded levels would move `bottleneck_knn` by up to 1e-3
+        scores, vectors = self._measured(self._windows(recordings, exact=True))
         sections = sections_of(recordings.clips)
         scores |= {name: scorer.score(vectors[name], sections) for name, scorer in self.neighbours.items()}
         return {name: scores[name] for name in self.scorers}
@@ -165,9 +160,7 @@ class Autoencoder(Detector):
         if not arrays:
             self._without_neighbours()
         elif not self.compatible:
-            for scorer in _VECTORS:
-                restored = self._scorer().restore(part_of(scorer, arrays))
-                self.neighbours[scorer] = restored
+            self.neighbours = {name: self._scorer().restore(part_of(name, arrays)) for name in _VECTORS}
 
     def load_weights(self, path: Path) -> None:
         """Takes weights of the official baseline: its `.pth`, or safetensors under the same names.

@@ -28,21 +28,15 @@ LEAST_CLIPS = 20  # with fewer, nothing can be told
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for a machine, and on what evidence.
+    """What was chosen for a machine, and on what evidence."""
 
-    Attributes:
-        backend: of all groups.
-        weights: of each group; 0: it does not vote.
-        found: by group, the AUC of copies with planted faults against the clips themselves.
-        backends: by back end, the same of the weighted mean of all groups.
-        why: a sentence for each departure from the default, or one that says that there is none.
-    """
-
-    backend: str
-    weights: Mapping[str, float]
-    found: Mapping[str, float] = field(default_factory=dict)
-    backends: Mapping[str, float] = field(default_factory=dict)
-    why: str = ""
+    backend: str  # of all groups
+    weights: Mapping[str, float]  # of each group; 0: it does not vote
+    found: Mapping[str, float] = field(
+        default_factory=dict
+    )  # by group, AUC of clips with planted faults against normal
+    backends: Mapping[str, float] = field(default_factory=dict)  # by back end, the same of the mean of all groups
+    why: str = ""  # a sentence for each departure from the default, or one that says that there is none
 
 
 def read_choice(path: Path, groups: Collection[str]) -> Choice:

@@ -33,12 +33,7 @@ from asd.types import AsdError
 
 
 class Embedding(Detector):
-    """An encoder, and a back end per scorer and part of its embeddings.
-
-    Args:
-        context: device, caches, seed, sample rate.
-        settings: the encoder, how it is trained, and the scorers, names in `scoring.backends`.
-    """
+    """An encoder, and a back end per scorer and part of its embeddings."""
 
     settings_type = EmbeddingSettings
     version = 7

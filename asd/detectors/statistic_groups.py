@@ -32,31 +32,21 @@ _OVERLAP = 0.25  # of a band of a local part with each of its neighbours
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One vector per clip, or some bands of it, with a back end of its own.
+    """One vector per clip, or some bands of it, with a back end of its own."""
 
-    Attributes:
-        views: what the vector consists of, put side by side and whitened together.
-        shrinkage: of the whitening, in multiples of the Ledoit-Wolf intensity.
-        n_bands: parts of the frequency axis that are scored one by one, and the highest z score counts: a fault in
-            few bands is not averaged away. 1: the whole axis.
-    """
-
-    views: tuple[str, ...]
-    shrinkage: float = 3.0
+    views: tuple[str, ...]  # what the vector consists of, put side by side and whitened together
+    shrinkage: float = 3.0  # of the whitening, in multiples of the Ledoit-Wolf intensity
+    # Parts of the frequency axis that are scored one by one, of which the highest z score counts: a fault in few bands
+    # is not averaged away.
     n_bands: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parts of one kind, whose z scores are averaged.
-
-    Attributes:
-        parts: what belongs to it.
-        weight: of the group in the ensemble.
-    """
+    """Parts of one kind, whose z scores are averaged."""
 
     parts: tuple[Part, ...]
-    weight: float = 0.35
+    weight: float = 0.35  # in the ensemble
 
 
 # Chosen by leaving one machine out, and by draws from real machines and from synthetic ones (docs/benchmark.md).

@@ -43,15 +43,7 @@ Band = tuple[Part, int]  # a part, and the number of one of its bands
 
 
 class Statistics(Detector):
-    """Clip statistics and a back end for each part of them.
-
-    Args:
-        context: device, seed and sample rate.
-        settings: which groups or views, and the back end.
-
-    Raises:
-        AsdError: an unknown group, view or back end.
-    """
+    """Clip statistics and a back end for each part of them."""
 
     settings_type = StatisticsSettings
     version = 10
