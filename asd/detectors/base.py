@@ -99,13 +99,9 @@ class Detector(ABC):
         """Scores of any clips: {scorer: (clips,)}."""
 
     def refit(self, recordings: Recordings) -> None:
-        """Fits the bank of normal clips anew; what was trained, a network say, stays.
+        """Fits the bank of normal clips anew to the training clips and more of the kind; a trained network stays.
 
-        Args:
-            recordings: the training clips and more of the kind.
-
-        Raises:
-            AsdError: the detector keeps no bank, so more normal clips change nothing but by training.
+        `AsdError` where the detector keeps no bank: more normal clips change nothing then but by training.
         """
         raise AsdError(
             f"detector={type(self).__name__.lower()} keeps no bank of normal clips; put the recordings into train/ and "
@@ -153,18 +149,10 @@ class Detector(ABC):
 
     @abstractmethod
     def load(self, directory: Path) -> None:
-        """Reads what `save` wrote.
-
-        Raises:
-            AsdError: missing, damaged or of another configuration.
-        """
+        """Reads what `save` wrote; `AsdError` where it is missing, damaged or of another configuration."""
 
     def load_weights(self, path: Path) -> None:
-        """Takes weights trained elsewhere instead of fitting.
-
-        Raises:
-            AsdError: the detector has no use for them, or they belong to another network.
-        """
+        """Takes weights trained elsewhere instead of fitting; `AsdError` where they are of no use to the detector."""
         raise AsdError(
             f"weights={path} fits no {type(self).__name__.lower()} detector; give detector=autoencoder, "
             f"or train without weights="
@@ -212,34 +200,19 @@ class ClipEncoder(ABC):
     def fit(self, recordings: Recordings) -> None:
         """Learns from normal training clips of a machine, and from the supplement of the run's context.
 
-        An interrupted fit goes on where it stopped.
-
-        Raises:
-            AsdError: the recordings or the options do not go with this encoder.
+        An interrupted fit goes on where it stopped. `AsdError` where recordings or options do not go with this encoder.
         """
 
     @abstractmethod
     def embed(self, recordings: Recordings) -> list[FloatArray]:
-        """Parts of the embeddings, each (clips, dims); a back end is fitted to each part.
-
-        Raises:
-            AsdError: an embedding that is not finite; names its clip.
-        """
+        """Parts of the embeddings, each (clips, dims), for a back end each; `AsdError` for one that is not finite."""
 
     def load(self, path: Path) -> None:
-        """Reads what was learnt, as `module.state_dict` gave it to a file.
-
-        Raises:
-            AsdError: missing, damaged or of another network.
-        """
+        """Reads what was learnt, the `module.state_dict` in a file; `AsdError` where it is of another network."""
         load_into(self.module, load_tensors(path)[0], path)
 
     def backend_options(self, part: int) -> dict[str, Any]:
-        """Options of the back end `knn_relative` of a part.
-
-        Args:
-            part: number of the part, in the order of `embed`.
-        """
+        """Options of the back end `knn_relative` of a part, by its number in the order of `embed`."""
         return {}
 
     @abstractmethod

@@ -71,17 +71,10 @@ def check_lengths(recordings: Recordings, least_samples: int) -> None:
 
 
 class Windowed(Detector):
-    """A detector that is fitted to windows and scores clips by them.
+    """A detector that is fitted to windows of `window_s`, None: of the training clips' length, and scores clips by them.
 
     Training scores hold out runs of windows: where a run ends within a clip, its windows may be scored by a model that
-    has seen others of the same clip.
-
-    Args:
-        detector: what is fitted to the windows; not fitted yet.
-        window_s: length of a window in seconds; None: of the shortest training clips.
-
-    Raises:
-        AsdError: windows of a length that is given for a detector that learns from more than the training clips.
+    has seen others of the same clip. `AsdError` where a detector that learns from more is given a length.
     """
 
     def __init__(self, detector: Detector, window_s: float | None = None) -> None:
@@ -109,11 +102,11 @@ class Windowed(Detector):
 
     def score(self, recordings: Recordings) -> Scores:
         """Mean score of the windows of each clip, by each scorer, on the scale of all sections."""
-        return self._scaled(self._means(recordings, self.detector.score), section_names(recordings))
+        return self._scaled(self._means(recordings, self.detector.score), _section_names(recordings))
 
     def score_training(self, recordings: Recordings) -> Scores:
         """The same of the training clips."""
-        return self._scaled(self._means(recordings, self.detector.score_training), section_names(recordings))
+        return self._scaled(self._means(recordings, self.detector.score_training), _section_names(recordings))
 
     def embed(self, recordings: Recordings) -> npt.NDArray[np.float64] | None:
         """Mean of the vectors of the windows of each clip."""
@@ -152,7 +145,7 @@ class Windowed(Detector):
         self._take_over_scorers()
         self.scales = {}
         if len(recordings.sections) > 1 and not self.calibration:
-            self.scales = scales_of(self._means(recordings, self.detector.score_training), section_names(recordings))
+            self.scales = _scales_of(self._means(recordings, self.detector.score_training), _section_names(recordings))
 
     def _take_over_scorers(self) -> None:
         """Which scorers there are is known after fitting or loading: weights from elsewhere allow fewer."""
@@ -193,7 +186,7 @@ class Windowed(Detector):
             )
 
 
-def section_names(recordings: Recordings) -> npt.NDArray[np.str_]:
+def _section_names(recordings: Recordings) -> npt.NDArray[np.str_]:
     """The section of each clip, (clips,)."""
     return np.array([clip.section for clip in recordings.clips], np.str_)
 
@@ -214,13 +207,8 @@ def of_no_section(recordings: Recordings, sections: Sequence[str]) -> list[str]:
     ]
 
 
-def scales_of(training: Scores, sections: npt.NDArray[np.str_]) -> Scales:
-    """What brings the scores of each section to the mean and deviation of all; few clips do not show theirs.
-
-    Args:
-        training: scores (clips,) of training clips by scorer, none of which met itself.
-        sections: of these clips, (clips,).
-    """
+def _scales_of(training: Scores, sections: npt.NDArray[np.str_]) -> Scales:
+    """What brings training scores (clips,) of each section to the mean and deviation of all; of a few clips nothing."""
     names, counts = np.unique(sections, return_counts=True)
     found: Scales = {}
     for scorer, scores in training.items():

@@ -23,7 +23,6 @@ from asd.sed.labels import clip_targets
 from asd.sed.report_numbers import Networks, Predictions, summarise
 from asd.sed.report_page import figure_name, findings, sections_of
 from asd.sed.run import MODELS, SedRun, find_runs
-from asd.types import AsdError
 
 _MARKERS = "osD^vPX"
 _MEASURES = {"frames": ("f1", "macro_f1"), "events": ("segment_f1", "event_f1", "intersection_f1", "psds1", "psds2")}
@@ -42,8 +41,6 @@ def compare(
 
     The members were trained with the same seeds on the same data; the first is the baseline.
     """
-    if not members or not parts:
-        raise AsdError("members= or parts= is empty; name the runs to compare and the parts to compare them on")
     found = {name: find_runs(runs, name, seeds) for name in members}
     networks: dict[str, dict[str, dict[str, Predictions]]] = {model: {name: {} for name in members} for model in MODELS}
     for name, trained in found.items():
