@@ -56,18 +56,12 @@ class Embedding(Detector):
     def refit(self, recordings: Recordings) -> None:
         """Embeds clips with the encoder as it is, and fits the back ends to them."""
         learn = self.context.all_normals(recordings)
-        references = [references_of(learn.clips, part) for part in self.encoder.embed(learn)]
-
-        def fitted(name_and_part: tuple[str, int]) -> PerSectionScorer:
-            name, part = name_and_part
-            return self._scorer(name, part).fit(references[part])
-
-        wanted = [(name, part) for name in self.scorers for part in range(len(references))]
-        every = on_threads(fitted, wanted)
-        self.fitted = {name: [] for name in self.scorers}
-        for (name, _), scorer in zip(wanted, every, strict=True):
-            self.fitted[name].append(scorer)
-        self.settings.warn_of_few(every[0].n_least)
+        parts = [references_of(learn.clips, part) for part in self.encoder.embed(learn)]
+        wanted = [(self._scorer(name, k), part) for name in self.scorers for k, part in enumerate(parts)]
+        fitted = on_threads(lambda one: one[0].fit(one[1]), wanted)
+        n = len(parts)
+        self.fitted = {name: fitted[k * n : (k + 1) * n] for k, name in enumerate(self.scorers)}
+        self.settings.warn_of_few(fitted[0].n_least)
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores by each back end."""

@@ -71,7 +71,7 @@ def check_lengths(recordings: Recordings, least_samples: int) -> None:
 
 
 class Windowed(Detector):
-    """A detector that is fitted to windows of `window_s`, None: of the training clips' length, and scores clips by them.
+    """A detector that is fitted to windows of `window_s`, None: as long as training clips, and scores clips by them.
 
     Training scores hold out runs of windows: where a run ends within a clip, its windows may be scored by a model that
     has seen others of the same clip. `AsdError` where a detector that learns from more is given a length.

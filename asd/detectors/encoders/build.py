@@ -134,17 +134,7 @@ def _pretrained(recipe: Recipe, sample_rate_hz: int) -> Encoder:
         front_end, network = load_hub(recipe.name, checkpoint, sample_rate_hz, recipe.window_s)
     segment_samples = round(recipe.window_s * sample_rate_hz)
     decisive = [recipe.encoder, list(recipe.layers), recipe.pooling, recipe.bands, segment_samples]
-    return Pretrained(
-        front_end,
-        network,
-        layers=recipe.layers,
-        pooling=recipe.pooling,
-        bands=recipe.bands,
-        segment_samples=segment_samples,
-        origin=fingerprint(content_hash(checkpoint), *decisive),
-        lora_rank=recipe.lora_rank,
-        n_dims=recipe.n_dims,
-    )
+    return Pretrained(front_end, network, recipe, segment_samples, fingerprint(content_hash(checkpoint), *decisive))
 
 
 def _constructed(path: str, recipe: Recipe, sample_rate_hz: int) -> nn.Module:

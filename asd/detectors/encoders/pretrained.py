@@ -27,8 +27,9 @@ from torch.nn.functional import normalize
 
 from asd.core.networks.encoder import Encoder
 from asd.detectors.encoders.published import PUBLISHED, optional
+from asd.detectors.encoders.recipe import Recipe
 from asd.features.pooling import mean_pool, rdp_gem_pool, rdp_pool
-from asd.types import AsdError, one_of
+from asd.types import AsdError
 
 # name -> (batch, dims, times) -> (batch, dims)
 POOLINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -51,44 +52,32 @@ class Pretrained(Encoder):
         inputs: waveforms (batch, samples) to the spectrum that the network wants; see `detectors.encoders.published`.
         network: the spectrum to (batch, times, bands, dims) of every layer; it knows `n_layers`, `n_bands`, `n_dims` of
             these, and leaves out those beyond the first n by `shorten(n)`, where it can.
-        layers: numbers of the layers that are taken, from 1; empty: the last.
-        pooling: name in `POOLINGS`, over time within each band.
-        bands: keep the frequency bands side by side instead of their mean.
-        lora_rank: of the adapters; 0 leaves the network frozen.
-        n_dims: length of each part behind the projection, where there are adapters.
+        recipe: which layers are taken, how they are pooled, and of which rank the adapters are.
+        segment_samples: length of a segment.
+        origin: hash of what was not learnt here.
     """
 
     def __init__(
-        self,
-        inputs: nn.Module,
-        network: nn.Module,
-        *,
-        layers: Sequence[int] = (),
-        pooling: str = "mean",
-        bands: bool = True,
-        segment_samples: int,
-        origin: str,
-        lora_rank: int = 0,
-        n_dims: int = 128,
+        self, inputs: nn.Module, network: nn.Module, recipe: Recipe, segment_samples: int, origin: str
     ) -> None:
         super().__init__()
         body: Any = network
         shortest_samples: Any = inputs.shortest_samples
-        self.layers = tuple(layers) or (body.n_layers,)
+        self.layers = tuple(recipe.layers) or (body.n_layers,)
         if bad := [layer for layer in self.layers if layer > body.n_layers]:
             raise AsdError(f"embedding.layers={bad[0]} is beyond the {body.n_layers} layers of this checkpoint")
         body.shorten(max(self.layers))
         self.inputs, self.network = inputs.requires_grad_(False), network.requires_grad_(False)
-        self.pooling, self.bands = one_of(pooling, tuple(POOLINGS), "embedding.pooling"), bands
+        self.pooling, self.bands = recipe.pooling, recipe.bands
         self.segment_samples, self.origin = segment_samples, origin
-        self.n_parts, self.n_dims = len(self.layers), body.n_dims * (body.n_bands if bands else 1)
+        self.n_parts, self.n_dims = len(self.layers), body.n_dims * (body.n_bands if recipe.bands else 1)
         # Training cuts segments of one length; what it taught is then to be asked in that length.
-        self.shortest_samples = segment_samples if lora_rank else min(shortest_samples, segment_samples)
+        self.shortest_samples = segment_samples if recipe.lora_rank else min(shortest_samples, segment_samples)
         self.projections: nn.ModuleList | None = None
-        if lora_rank:
-            _add_adapters(network, lora_rank)
-            self.projections = nn.ModuleList(nn.Linear(self.n_dims, n_dims) for _ in self.layers)
-            self.n_dims = n_dims
+        if recipe.lora_rank:
+            _add_adapters(network, recipe.lora_rank)
+            self.projections = nn.ModuleList(nn.Linear(self.n_dims, recipe.n_dims) for _ in self.layers)
+            self.n_dims = recipe.n_dims
         self.register_state_dict_post_hook(_drop_frozen)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_add_frozen)  # type: ignore[no-untyped-call]
 

@@ -46,11 +46,7 @@ PATCH_FRAMES = 16
 
 
 def given_path(encoder: str, checkpoint: Path | None) -> Path:
-    """The checkpoint of an encoder, `checkpoint` as it was named.
-
-    Raises:
-        AsdError: none was named, or there is none; says which file is wanted and where it is published.
-    """
+    """The checkpoint as it was named; `AsdError` where there is none says what is wanted and where it is published."""
     if checkpoint is None:
         raise AsdError(f"embedding.encoder={encoder} needs embedding.checkpoint=PATH: {PUBLISHED[encoder]}")
     if not checkpoint.exists():

@@ -25,11 +25,7 @@ _MODULE = "module of the class "  # what the options of a run hold of a module t
 
 
 def _checked_encoder(encoder: Any) -> Any:
-    """A name of an encoder, the `package.module:Class` of one, or a module, as it was given.
-
-    Raises:
-        AsdError: it is none of these.
-    """
+    """An encoder's name, `package.module:Class` or module as it was given; `AsdError` where it is none of these."""
     if isinstance(encoder, str):
         if encoder.startswith(_MODULE):
             raise AsdError(
@@ -60,11 +56,7 @@ else:
 
 
 def encoder_class(place: str) -> type[nn.Module]:
-    """The network that "package.module:Class" names.
-
-    Raises:
-        AsdError: it cannot be imported, or is none.
-    """
+    """The network that "package.module:Class" names; `AsdError` where it cannot be imported, or is none."""
     from torch import nn
 
     kind = class_at(place, f"embedding.encoder={place}")
@@ -121,11 +113,7 @@ class Recipe(TrainSettings):
     )
 
     def check(self) -> None:
-        """Refuses options that do not go together.
-
-        Raises:
-            AsdError: says which.
-        """
+        """Raises `AsdError` for options that do not go together."""
         longest = max(self.windows_samples, default=0)
         if longest > self.segment_samples:
             raise AsdError(
