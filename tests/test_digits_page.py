@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from asd.studies.config import Digits
 from asd.studies.digits.page import classification, confusions, findings, headline, summarise
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -31,7 +32,7 @@ RUNS = {
 
 
 def summary(chosen_on: tuple[str, ...] = ("ann",)) -> dict[str, Any]:
-    return summarise(RUNS, [0, 1], {"network": "small"}, CLASSES, chosen_on)
+    return summarise(RUNS, Digits(seeds=[0, 1], chosen_on=list(chosen_on) or ["none"]), CLASSES)
 
 
 def test_accuracies_are_means_over_seeds_of_all_that_was_tested() -> None:

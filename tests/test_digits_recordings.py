@@ -35,7 +35,7 @@ def peak_hz(waveforms: torch.Tensor) -> float:
 def test_every_recording_keeps_its_word_speaker_and_number(tmp_path: Path) -> None:
     for name in ("two_ann_1", "one_bob_2", "one_ann_0"):
         write_wav(tmp_path / f"{name}.wav", 0.1 * np.ones((1, 80), np.float32), RATE_HZ)
-    words = load_words(tmp_path, RATE_HZ, 0.02, torch.device("cpu"))
+    words = load_words(tmp_path, Digits(sample_rate_hz=RATE_HZ, duration_s=0.02), torch.device("cpu"))
     assert (words.classes, words.names) == (("one", "two"), ("ann", "bob"))
     assert list(zip(words.labels.tolist(), words.speakers.tolist(), words.numbers.tolist(), strict=True)) == [
         (0, 0, 0), (0, 1, 2), (1, 0, 1)

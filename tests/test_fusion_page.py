@@ -34,7 +34,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 def summary_of(results: Results) -> dict[str, Any]:
-    return summarise(results, TINY.settings(), [0, 1])
+    return summarise(results, TINY.model_copy(update={"seeds": [0, 1]}))
 
 
 def interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:

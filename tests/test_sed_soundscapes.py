@@ -188,13 +188,14 @@ def test_no_event_is_shorter_than_a_table_can_say(tmp_path: Path) -> None:
 
 
 def test_unequal_classes_have_the_ratios_asked_for() -> None:
-    classes = unequal(list("abcdef"), 16.0, 4.0, 10.0, seed=3)
+    ratios = RECIPE.model_copy(update={"duration_ratio": 16.0, "longest_s": 4.0, "frequency_ratio": 10.0, "seed": 3})
+    classes = unequal(list("abcdef"), ratios)
     odds, lengths_s = ([each[name] for each in classes.values()] for name in ("odds", "length_s"))
     assert abs(sum(odds) - 1) < 1e-9
     assert max(odds) / min(odds) == pytest.approx(10)
     assert max(lengths_s) == 4.0
     assert max(lengths_s) / min(lengths_s) == pytest.approx(16)
-    assert unequal(list("abc"), 1.0, 4.0, 1.0, seed=3) == {name: {"odds": 1 / 3, "length_s": 0.0} for name in "abc"}
+    assert unequal(list("abc"), RECIPE) == {name: {"odds": 1 / 3, "length_s": 0.0} for name in "abc"}
 
 
 def test_spoken_digits_keep_their_speakers_apart(shared: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from asd.settings.config import Run
 from asd.settings.parsing import run_config
 from asd.settings.stages import Predict
 from asd.stages import running
+from asd.studies.config import Digits
 from asd.studies.digits.recordings import load_words
 from asd.types import AsdError
 from tests.command import ONE_VIEW, contents, refuses, succeeds, tiny_machines
@@ -330,7 +331,7 @@ def test_words_of_the_digits_study_are_read_at_an_address(bucket: Any) -> None:
     for word, speaker in (("one", "ann"), ("one", "bob"), ("two", "ann"), ("two", "bob")):
         write_wav(Path("a.wav"), 0.1 * rng.standard_normal((1, 2000)).astype(np.float32), 8000)
         bucket.put_file("a.wav", f"/words/recordings/{word}_{speaker}_0.wav")
-    words = load_words(mirrored("memory://words"), 8000, 0.3, torch.device("cpu"))
+    words = load_words(mirrored("memory://words"), Digits(duration_s=0.3), torch.device("cpu"))
     assert words.classes == ("one", "two")
     assert words.waveforms.abs().amax(-1).min() > 0.1
 

@@ -43,7 +43,7 @@ def make_soundscapes(config: MakeSoundscapes) -> str:
     classes = _classes(config, {recording.label for recording in recordings})
     recordings = [recording for recording in recordings if recording.label in classes]
     by_group = split_sources(recordings, config.seed)
-    kinds = soundscapes.unequal(classes, config.duration_ratio, config.longest_s, config.frequency_ratio, config.seed)
+    kinds = soundscapes.unequal(classes, config)
     n_clips = (config.strong, config.weak, config.unlabelled, config.validation, config.test)
     counts = {part: n for part, n in zip(soundscapes.PARTS, n_clips, strict=True) if n}
     with atomic(config.out) as folder:
@@ -108,7 +108,7 @@ def report(config: Report) -> str:
     """Compares runs: tables, deltas, intervals, reliability, findings."""
     from asd.sed.report import compare  # with matplotlib
 
-    return compare(config.members, config.runs, config.parts, config.out, with_events=config.events)
+    return compare(config)
 
 
 def _refuse_loss(out: Path, about: Path, sources: Sequence[Path]) -> None:

@@ -16,7 +16,7 @@ from asd.evaluation.figures import GREY, colours, styled
 from asd.evaluation.markdown import write_page
 from asd.options import flattened
 from asd.places import spelled
-from asd.sed.config import Train
+from asd.sed.config import Report, Train
 from asd.sed.dataset import read_part
 from asd.sed.evaluation import evaluate_run
 from asd.sed.labels import clip_targets
@@ -28,27 +28,17 @@ _MARKERS = "osD^vPX"
 _MEASURES = {"frames": ("f1", "macro_f1"), "events": ("segment_f1", "event_f1", "intersection_f1", "psds1", "psds2")}
 
 
-def compare(
-    members: Sequence[str],
-    runs: Path,
-    parts: Sequence[str],
-    out: Path,
-    *,
-    seeds: Sequence[int] | None = None,
-    with_events: bool = False,
-) -> str:
-    """Writes the analysis report of runs on parts of their data; returns its findings.
-
-    The members were trained with the same seeds on the same data; the first is the baseline.
-    """
-    found = {name: find_runs(runs, name, seeds) for name in members}
-    networks: dict[str, dict[str, dict[str, Predictions]]] = {model: {name: {} for name in members} for model in MODELS}
+def compare(config: Report, seeds: Sequence[int] | None = None) -> str:
+    """Writes the analysis report of runs, all seeds or some, on parts of their data; returns its findings."""
+    found = {name: find_runs(config.runs, name, seeds) for name in config.members}
+    networks: dict[str, dict[str, dict[str, Predictions]]] = {model: {name: {} for name in found} for model in MODELS}
     for name, trained in found.items():
-        for part in parts:
-            measured = [evaluate_run(run, part, with_events=with_events) for run in trained]
+        for part in config.parts:
+            measured = [evaluate_run(run, part, with_events=config.events) for run in trained]
             for model in MODELS:
                 networks[model][name][part] = _predictions(trained, model, part, [seed[model] for seed in measured])
-    return write_report(networks, out, members[0], {name: _facts(trained) for name, trained in found.items()})
+    facts = {name: _facts(trained) for name, trained in found.items()}
+    return write_report(networks, config.out, config.members[0], facts)
 
 
 def _predictions(runs: Sequence[SedRun], model: str, part: str, measured: Sequence[Mapping[str, Any]]) -> Predictions:

@@ -63,18 +63,13 @@ class Scene:
     events: tuple[Event, ...]
 
 
-def unequal(
-    classes: Sequence[str], duration_ratio: float, longest_s: float, frequency_ratio: float, seed: int
-) -> Classes:
-    """Classes whose odds and lengths fall geometrically; which class is long or frequent is drawn.
-
-    The ratios are longest over shortest (1 leaves events as recorded) and most frequent over rarest class.
-    """
+def unequal(classes: Sequence[str], config: MakeSoundscapes) -> Classes:
+    """Classes whose odds and lengths fall geometrically; which class is long or frequent is drawn."""
     steps = np.linspace(0.0, 1.0, len(classes))
-    rng = generator("unequal", seed)
-    odds = rng.permutation(frequency_ratio**-steps)
-    lengths_s = rng.permutation(longest_s * duration_ratio**-steps)
-    lengths_s = np.zeros(len(classes)) if duration_ratio == 1 else lengths_s
+    rng = generator("unequal", config.seed)
+    odds = rng.permutation(config.frequency_ratio**-steps)
+    lengths_s = rng.permutation(config.longest_s * config.duration_ratio**-steps)
+    lengths_s = np.zeros(len(classes)) if config.duration_ratio == 1 else lengths_s
     return {
         name: {"odds": float(share), "length_s": round(float(length_s), 6)}
         for name, share, length_s in zip(classes, odds / odds.sum(), lengths_s, strict=True)

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from asd.evaluation.figures import colours, styled
 from asd.evaluation.markdown import MISSING, Section, plus_minus, spread, write_page
+from asd.sed.config import Report
 from asd.sed.report import compare
 from asd.sed.run import SedRun
 from asd.studies.config import Cmt
@@ -51,7 +52,7 @@ def run(config: Cmt) -> str:
     epochs = {method: SedRun(folder / method / f"seed{config.seeds[0]}").epochs() for method in METHODS}
     page, figures = overview(by_method, "baseline"), {"masses": _masses_figure(epochs)}
     text = write_page(folder, "overview", "Confident mean teacher", page, numbers=by_method, figures=figures)
-    compared = compare(list(METHODS), folder, ["test"], folder / "report", seeds=config.seeds)
+    compared = compare(Report(members=list(METHODS), runs=folder, out=folder / "report"), config.seeds)
     return f"{text}\n{compared}\n{folder}/overview.md, overview.json, masses.png, report/"
 
 

@@ -68,11 +68,11 @@ _BATCH = 256  # recordings looked at together where nothing is learnt
 def run(config: Digits) -> str:
     """Runs what is missing of the study and writes its page; returns the headline."""
     folder = config.runs / "digits" / config.network
-    words = load_words(config.data, config.sample_rate_hz, config.duration_s, pick_device("cpu"))
+    words = load_words(config.data, config, pick_device("cpu"))
     net = build_network(config, len(words.classes), seed=0)  # refuses now what every cell would refuse
     work = partial(run_cell, data=spelled(str(config.data)), device=config.device)
     results = run_grid(cells(config, words), work, folder, config, "digits study")
-    summary = summarise(results, config.seeds, config.settings(), words.classes, config.chosen_on)
+    summary = summarise(results, config, words.classes)
     path = folder / KNOWN / f"seed{config.seeds[0]}" / "weights.safetensors"
     load_into(net, load_tensors(path)[0], path)
     examples = inspect_network(net, words, words.split(KNOWN, config.n_known_test)[1])
@@ -106,7 +106,7 @@ def run_cell(settings: dict[str, Any], folder: Path, *, data: str, device: str) 
     started = time.perf_counter()
     config, known_as = Digits.model_validate(settings["study"]), fingerprint(settings)
     TrainingDirectory(folder).make_way(known_as, overwrite=True)
-    words = load_words(mirrored(data), config.sample_rate_hz, config.duration_s, pick_device(device))
+    words = load_words(mirrored(data), config, pick_device(device))
     learnt, tested = words.split(settings["split"], config.n_known_test)
     net = build_network(config, len(words.classes), settings["seed"]).to(words.waveforms.device)
     fit(net, words, learnt, config, settings["seed"], folder, known_as)

@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.metrics import classification_report
 
 from asd.evaluation.markdown import Section, plus_minus, spread, write_page
+from asd.studies.config import Digits
 from asd.studies.digits import inspection
 from asd.studies.digits.inspection import Example, Filters
 from asd.studies.digits.recordings import KNOWN
@@ -24,11 +25,7 @@ Summary = Mapping[str, Any]
 
 
 def summarise(
-    results: Mapping[str, Sequence[Mapping[str, Any]]],
-    seeds: Sequence[int],
-    settings: Mapping[str, Any],
-    classes: Sequence[str],
-    chosen_on: Sequence[str],
+    results: Mapping[str, Sequence[Mapping[str, Any]]], config: Digits, classes: Sequence[str]
 ) -> dict[str, Any]:
     """All numbers of the page, from what `run_cell` gave by split, one of each seed.
 
@@ -40,14 +37,14 @@ def summarise(
         runs. Accuracies are {"mean", "std"} over seeds. Plain values only.
     """
     speakers = {name: runs for name, runs in results.items() if name != KNOWN}
-    untouched = [runs for name, runs in speakers.items() if name not in chosen_on]
+    untouched = [runs for name, runs in speakers.items() if name not in config.chosen_on]
     parts = {"known": [results[KNOWN]], "unseen": list(speakers.values())}
     return {
-        "settings": dict(settings),
-        "seeds": list(seeds),
+        "settings": config.settings(),
+        "seeds": list(config.seeds),
         "classes": list(classes),
         "parameters": results[KNOWN][0]["parameters"],
-        "chosen_on": [name for name in chosen_on if name in speakers],
+        "chosen_on": [name for name in config.chosen_on if name in speakers],
         "seconds": float(np.mean([run["seconds"] for runs in results.values() for run in runs])),
         **{
             part: {

@@ -61,7 +61,7 @@ class Words:
         return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
 
-def load_words(folder: Path, sample_rate_hz: int, duration_s: float, device: torch.device) -> Words:
+def load_words(folder: Path, config: Digits, device: torch.device) -> Words:
     """Reads all recordings of a folder.
 
     A recording that is too long keeps the stretch with the most energy; a shorter one lies in the middle.
@@ -72,19 +72,20 @@ def load_words(folder: Path, sample_rate_hz: int, duration_s: float, device: tor
     classes, names = tuple(sorted({*spoken})), tuple(sorted({*speaking}))
     if len(classes) < 2:
         raise AsdError(f"{folder} holds recordings of one word, {classes[0]}; give two words at least")
-    n_samples, digest, waveforms, n_cut = round(duration_s * sample_rate_hz), hashlib.sha256(), [], 0
+    n_samples, digest = round(config.duration_s * config.sample_rate_hz), hashlib.sha256()
+    waveforms, n_cut = [], 0
     for path in paths:
         waveform, rate_hz = read_wav(path)
-        if rate_hz != sample_rate_hz:
+        if rate_hz != config.sample_rate_hz:
             raise AsdError(
-                f"{path} is sampled at {rate_hz} Hz, not {sample_rate_hz} Hz; resample it, or set "
+                f"{path} is sampled at {rate_hz} Hz, not {config.sample_rate_hz} Hz; resample it, or set "
                 f"sample_rate_hz={rate_hz} if all recordings are"
             )
         digest.update(path.name.encode() + waveform.tobytes())
         n_cut += waveform.shape[1] > n_samples
         waveforms.append(_fitted(waveform, n_samples, path))
     if n_cut:
-        log.info("%d of %d recordings are longer than %g s and were cut", n_cut, len(paths), duration_s)
+        log.info("%d of %d recordings are longer than %g s and were cut", n_cut, len(paths), config.duration_s)
     columns = (map(classes.index, spoken), map(names.index, speaking), number)
     labels, speakers, numbers = (torch.tensor([*column], device=device) for column in columns)
     stacked = torch.from_numpy(np.stack(waveforms)).to(device)

@@ -40,7 +40,7 @@ def run(config: Fusion) -> str:
 
     folder = config.runs / "fusion"
     results = run_grid(cells(config), run_cell, folder, config, "fusion study")
-    summary = summarise(results, config.settings(), config.seeds)
+    summary = summarise(results, config)
     write_report(folder, summary)
     return (
         f"{headline(summary)}\nReport: {folder / 'report.md'}, tables in *.csv, all numbers in report.json, "
@@ -103,7 +103,7 @@ def _epochs(folder: Path, config: Fusion, n_training: int) -> list[dict[str, flo
     ]
 
 
-def summarise(results: Results, settings: Mapping[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
+def summarise(results: Results, config: Fusion) -> dict[str, Any]:
     """All numbers of the page.
 
     Returns:
@@ -118,11 +118,11 @@ def summarise(results: Results, settings: Mapping[str, Any], seeds: Sequence[int
     )
     gates = [run["gates"] for run in results["gated"]]
     return {
-        "settings": dict(settings),
-        "seeds": list(seeds),
+        "settings": config.settings(),
+        "seeds": list(config.seeds),
         "cells": cells,
         "differences": _differences(results),
-        "best": {"cell": best, "seed": seeds[place], "gated_seed": seeds[gated]},
+        "best": {"cell": best, "seed": config.seeds[place], "gated_seed": config.seeds[gated]},
         "frequencies": results["gated"][0]["frequencies"],
         "n_complete": len(results["gated"][0]["complete"]["total"]),
         "coverage": results["gated"][0]["coverage"],
