@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from asd.data.frontends import activity_target
 from asd.detectors.encoders.bottleneck import Bottleneck
+from asd.detectors.encoders.recipe import Recipe
 from asd.features.logmel import LogMel
 
 
@@ -11,9 +14,13 @@ def noise(*shape: int) -> torch.Tensor:
     return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
+def bottleneck(**options: Any) -> Bottleneck:
+    return Bottleneck(Recipe(segment_samples=8000, **options))
+
+
 def test_the_embedding_is_the_mean_code_of_all_windows() -> None:
     torch.manual_seed(0)
-    encoder, waveforms = Bottleneck(8000, n_dims=6).eval(), noise(2, 8000)
+    encoder, waveforms = bottleneck(n_dims=6).eval(), noise(2, 8000)
     with torch.no_grad():
         frames = (LogMel()(waveforms).mT + 60) / 20  # (batch, frames, mels)
         windows = [frames[:, i : i + 5].flatten(1) for i in range(frames.shape[1] - 4)]
@@ -24,7 +31,7 @@ def test_the_embedding_is_the_mean_code_of_all_windows() -> None:
 
 
 def test_it_is_the_official_network_up_to_the_bottleneck() -> None:
-    shapes = [tuple(p.shape) for name, p in Bottleneck(n_dims=8).named_parameters() if p.dim() == 2]
+    shapes = [tuple(p.shape) for name, p in bottleneck(n_dims=8).named_parameters() if p.dim() == 2]
     assert shapes == [(128, 640), (128, 128), (128, 128), (128, 128), (8, 128)]
 
 
@@ -32,7 +39,7 @@ def test_level_is_heard_only_where_it_is_asked_for() -> None:
     waveforms = noise(2, 8000)
     for level in (True, False):
         torch.manual_seed(0)
-        encoder = Bottleneck(8000, level=level).eval()
+        encoder = bottleneck(level=level).eval()
         with torch.no_grad():
             same = torch.allclose(encoder(waveforms), encoder(0.1 * waveforms), atol=1e-4)
         assert same is not level
@@ -40,7 +47,7 @@ def test_level_is_heard_only_where_it_is_asked_for() -> None:
 
 def test_windows_weigh_as_the_activity_head_says() -> None:
     torch.manual_seed(0)
-    encoder, waveforms = Bottleneck(8000, n_dims=6, activity=True).eval(), noise(2, 8000)
+    encoder, waveforms = bottleneck(n_dims=6, activity=True).eval(), noise(2, 8000)
     assert encoder.activity is not None
     with torch.no_grad():
         windows = encoder.spectra(waveforms)[0].mT.unfold(1, 5, 1).mT.flatten(2)
@@ -52,7 +59,7 @@ def test_windows_weigh_as_the_activity_head_says() -> None:
 
 def test_the_activity_head_learns_when_a_machine_is_at_work() -> None:
     torch.manual_seed(0)
-    encoder = Bottleneck(8000, n_dims=6, activity=True)
+    encoder = bottleneck(n_dims=6, activity=True)
     assert encoder.activity is not None
     at_work = (torch.arange(8000) % 4000 < 1500).float()
     waveforms = noise(8, 8000) * (0.01 + at_work)
@@ -68,12 +75,12 @@ def test_the_activity_head_learns_when_a_machine_is_at_work() -> None:
 
 
 def test_telling_classes_apart_does_not_move_the_activity_head() -> None:
-    encoder = Bottleneck(8000, n_dims=6, activity=True)
+    encoder = bottleneck(n_dims=6, activity=True)
     assert encoder.activity is not None
     encoder(noise(4, 8000)).sum().backward()
     assert all(p.grad is None for p in encoder.activity.parameters())
 
 
 def test_silence_has_a_finite_activity_loss() -> None:
-    encoder, silence = Bottleneck(8000, n_dims=6, activity=True), torch.zeros(2, 8000)
+    encoder, silence = bottleneck(n_dims=6, activity=True), torch.zeros(2, 8000)
     assert encoder.activity_loss(encoder.spectra(silence), activity_target(silence)).isfinite()

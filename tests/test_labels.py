@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asd.detectors.encoders.recipe import Recipe
 from asd.detectors.encoders.training import balanced_weights, class_name, classes_of, pseudo_classes
 from asd.types import AsdError, Clip, Domain, Split
 
@@ -33,7 +34,7 @@ def test_machine_section_domain_and_attributes_make_a_class() -> None:
         *clips(None, 2, machine="pump", volume="2"),
         *clips(None, 2, machine="pump", volume="3"),
     ]
-    names, index = classes_of(everything, never)
+    names, index = classes_of(everything, never, Recipe(), 0)
     assert names == [
         "fan 00 source speed=1",
         "fan 00 source speed=2",
@@ -49,7 +50,7 @@ def test_too_few_classes_are_split_and_it_is_said(caplog: pytest.LogCaptureFixtu
     everything = [*clips(Domain.SOURCE, 30), *clips(Domain.TARGET, 5)]
     vectors = np.concatenate([blobs(10, 3), np.zeros((5, 5))])
     with caplog.at_level(logging.WARNING, "asd"):
-        names, index = classes_of(everything, lambda indices: vectors[indices])
+        names, index = classes_of(everything, lambda indices: vectors[indices], Recipe(), 0)
     assert names == ["fan 00 source #0", "fan 00 source #1", "fan 00 source #2", "fan 00 target"]
     assert [len(set(index[10 * k : 10 * k + 10])) for k in range(3)] == [1, 1, 1]
     assert "fan 00 has 2 real class(es), too few to train an encoder: split into 4 pseudo" in caplog.text
@@ -59,16 +60,16 @@ def test_too_few_classes_are_split_and_it_is_said(caplog: pytest.LogCaptureFixtu
 def test_the_number_of_pseudo_classes_is_capped(most: int, expected: int) -> None:
     everything = [*clips(Domain.SOURCE, 80), *clips(Domain.TARGET, 5)]
     vectors = np.concatenate([blobs(16, 5), np.zeros((5, 5))])
-    names, _ = classes_of(everything, lambda indices: vectors[indices], most_classes=most)
+    names, _ = classes_of(everything, lambda indices: vectors[indices], Recipe(most_classes=most), 0)
     assert len(names) == expected + 1
 
 
 def test_one_class_that_cannot_be_split_is_an_error() -> None:
     everything = clips(Domain.SOURCE, 9)
     with pytest.raises(AsdError, match=r"all 9 training clips are of one class \(fan 00 source\)"):
-        classes_of(everything, lambda indices: blobs(9, 1)[indices])
+        classes_of(everything, lambda indices: blobs(9, 1)[indices], Recipe(), 0)
     with pytest.raises(AsdError, match="nothing to tell apart"):
-        classes_of(clips(None, 40), lambda indices: np.zeros((len(indices), 5)))
+        classes_of(clips(None, 40), lambda indices: np.zeros((len(indices), 5)), Recipe(), 0)
 
 
 def test_clusters_are_found_and_the_seed_fixes_them() -> None:

@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 from asd.core.networks.autoencoder import MLPAutoencoder
 from asd.core.networks.encoder import Encoder
 from asd.data.frontends import LEAST_WEIGHT
+from asd.detectors.encoders.recipe import Recipe
 from asd.features.logmel import LogMel
 
 _N_FRAMES = 5  # of a window, as the official baseline has it
@@ -24,32 +25,20 @@ ZERO_DB, STEP_DB = -60.0, 20.0  # about the mean and the spread of recordings of
 
 
 class Bottleneck(Encoder):
-    """Segments to the mean code of their windows: 640 - 128 x 4 - `n_dims`.
+    """Segments to the mean code of their windows: 640 - 128 x 4 - `n_dims`, of which the official autoencoder has 8.
 
     The last rectifier is left out, for a direction needs both signs.
-
-    Args:
-        n_dims: width of the bottleneck; the official autoencoder's is 8.
-        level: whether the level of a segment counts; else its mean level in dB is taken off.
-        activity: whether windows weigh as the machine is active in them, at least `LEAST_WEIGHT`.
     """
 
-    def __init__(
-        self,
-        segment_samples: int = 32000,
-        sample_rate_hz: int = 16000,
-        n_dims: int = 128,
-        level: bool = True,
-        activity: bool = False,
-    ) -> None:
+    def __init__(self, recipe: Recipe, sample_rate_hz: int = 16000) -> None:
         super().__init__()
-        self.segment_samples = self.shortest_samples = segment_samples
-        self.n_parts, self.n_dims, self.level = 1, n_dims, level
+        self.segment_samples = self.shortest_samples = recipe.segment_samples
+        self.n_parts, self.n_dims, self.level = 1, recipe.n_dims, recipe.level
         self.log_mel = LogMel(sample_rate_hz).requires_grad_(False)
         n_inputs = _N_FRAMES * self.log_mel.mel.n_mels
-        layers = list(MLPAutoencoder(n_inputs, n_bottleneck=n_dims).encoder.children())
+        layers = list(MLPAutoencoder(n_inputs, n_bottleneck=recipe.n_dims).encoder.children())
         self.code = nn.Sequential(*layers[:-1])
-        self.activity = nn.Linear(n_inputs, 1) if activity else None
+        self.activity = nn.Linear(n_inputs, 1) if recipe.activity else None
 
     def spectra(self, waveforms: torch.Tensor) -> list[torch.Tensor]:
         """Log-mel levels (batch, mels, frames) in steps of 20 dB around -60 dB, or around their mean."""

@@ -93,7 +93,7 @@ def build(recipe: Recipe, sample_rate_hz: int = 16000) -> Encoder:
     if recipe.is_pretrained:
         return _pretrained(recipe, sample_rate_hz)
     if recipe.encoder == "bottleneck":
-        return Bottleneck(recipe.segment_samples, sample_rate_hz, recipe.n_dims, recipe.level, recipe.activity)
+        return Bottleneck(recipe, sample_rate_hz)
     kind: type[MultiResolution | ResNetSE] = MultiResolution
     if recipe.encoder == "resnet_se":
         _check_windows(recipe.windows_samples, sample_rate_hz)

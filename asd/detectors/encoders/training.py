@@ -113,11 +113,7 @@ def train_encoder(recordings: Recordings, recipe: Recipe, context: RunContext) -
     """Trains an encoder to tell the recordings' classes apart; resumes from the directory of the context."""
     device = context.device
     names, index = classes_of(
-        recordings.clips,
-        lambda indices: mean_spectra(recordings, indices, context.cache, device),
-        least_classes=recipe.least_classes,
-        most_classes=recipe.most_classes,
-        seed=context.seed,
+        recordings.clips, lambda indices: mean_spectra(recordings, indices, context.cache, device), recipe, context.seed
     )
     log.info("encoder: %d clips of %d classes", len(recordings), len(names))
     waveforms = ResidentWaveforms(recordings, device, int(recipe.memory_gib * 2**30))
@@ -191,19 +187,11 @@ def class_name(clip: Clip) -> str:
 
 
 def classes_of(
-    clips: Sequence[Clip],
-    vectors: Callable[[Indices], npt.NDArray[np.floating]],
-    *,
-    least_classes: int = 3,
-    most_classes: int = 8,
-    seed: int = 0,
+    clips: Sequence[Clip], vectors: Callable[[Indices], npt.NDArray[np.floating]], recipe: Recipe, seed: int
 ) -> tuple[list[str], Indices]:
-    """Classes of training clips, with pseudo-classes where a machine's section has fewer than `least_classes`.
+    """Classes of training clips, with pseudo-classes where a machine's section has fewer than the recipe wants.
 
-    Args:
-        vectors: called with indices (n,) of clips to cluster: (n, dims) that describe their sound.
-        least_classes: a section with as many real classes is left as it is.
-        most_classes: cap on the classes of a section that is split.
+    `vectors` is called with indices (n,) of clips to cluster: (n, dims) that describe their sound.
 
     Returns:
         Names, such as "bearing 00 source rpm=800" or, of pseudo-classes, "fan 00 #0"; and the number of each clip's
@@ -214,11 +202,11 @@ def classes_of(
     for section in sorted(set(sections)):
         own = sections == section
         real = sorted(set(names[own]))
-        if len(real) >= least_classes:
+        if len(real) >= recipe.least_classes:
             continue
         for name in real:
             members = np.flatnonzero(names == name)
-            most = min(1 + most_classes - len(real), len(members) // _LEAST_CLIPS)
+            most = min(1 + recipe.most_classes - len(real), len(members) // _LEAST_CLIPS)
             if most >= 2:
                 pseudo = pseudo_classes(vectors(members), most, seed)
                 names[members] = [f"{name} #{k}" for k in pseudo]
