@@ -88,7 +88,7 @@ def score(config: Score) -> str:
         recordings = dataset.list_wavs(config.audio, settings.features.sample_rate_hz)
         part = dataset.Part(run.part_name(config.audio, recordings.fingerprint, settings.data), recordings)
         with run.alone():
-            write_predictions(settings, settings.classes, Models.load(settings, run, device), part, run)
+            write_predictions(settings, Models.load(settings, run, device), part, run)
         publish(run.path)
         places += [str(run.path / "events" / model / f"{part.name}.tsv") for model in MODELS]
     return "events found:\n" + "\n".join(f"  {place}" for place in places)

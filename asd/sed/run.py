@@ -146,11 +146,10 @@ def write_part(
     run: SedRun,
     model: str,
     part: Part,
-    classes: Sequence[str],
+    config: Train,
     frames: dict[str, Array],
     clips: dict[str, Array],
     events: Sequence[tuple[str, float, float, str]],
-    hop_s: float,
 ) -> None:
     """Writes what a model predicts for the clips of a part; a part already there is replaced.
 
@@ -161,11 +160,11 @@ def write_part(
     with atomic(folder / part.name) as temporary:
         temporary.mkdir(parents=True)
         for name, scores in frames.items():
-            edges_s = np.clip((np.arange(len(scores) + 1) - 0.5) * hop_s, 0.0, part.durations_s[name])
+            edges_s = np.clip((np.arange(len(scores) + 1) - 0.5) * config.features.hop_s, 0.0, part.durations_s[name])
             table = pd.DataFrame({"onset": edges_s[:-1].round(6), "offset": edges_s[1:].round(6)})
-            table[list(classes)] = scores
+            table[config.classes] = scores
             table.to_csv(temporary / f"{Path(name).stem}.tsv", sep="\t", index=False, float_format="%.7g")
-    whole = pd.DataFrame(clips, index=list(classes)).T.rename_axis("filename")
+    whole = pd.DataFrame(clips, index=config.classes).T.rename_axis("filename")
     found = pd.DataFrame(list(events), columns=list(STRONG_COLUMNS))
     with atomic(run.path / "events" / model / f"{part.name}.tsv") as temporary:
         found.to_csv(temporary, sep="\t", index=False)

@@ -21,7 +21,7 @@ import pandas as pd
 from asd.core.runtime import progress
 from asd.data.codecs import write_wav
 from asd.sed.config import MakeSoundscapes
-from asd.sed.sources import Backgrounds, Recording, Samples, load
+from asd.sed.sources import Backgrounds, Recording, Samples, load, stretch
 from asd.sed.tables import STRONG_COLUMNS, WEAK_COLUMNS
 from asd.synthetic.design import generator
 
@@ -131,7 +131,7 @@ def render(scene: Scene, config: MakeSoundscapes, backgrounds: Backgrounds) -> S
     mixture = backgrounds.samples(scene.background, scene.background_start_s, config.duration_s).copy()
     mixture *= _BACKGROUND_RMS / max(_rms(mixture), 1e-9)
     for event in scene.events:
-        samples = _stretch(event, rate)
+        samples = _faded(stretch(Path(event.path), event.start_s, event.duration_s, rate), rate)
         samples *= _BACKGROUND_RMS * 10 ** (event.snr_db / 20) / max(_rms(samples), 1e-9)
         first = round(event.onset_s * rate)
         place = mixture[first : first + len(samples)]
@@ -140,15 +140,12 @@ def render(scene: Scene, config: MakeSoundscapes, backgrounds: Backgrounds) -> S
     return np.asarray(mixture * (_PEAK / loudest), np.float32)
 
 
-def _stretch(event: Event, sample_rate_hz: int) -> Samples:
-    """The event's samples, repeated where it is longer than the recording, its ends faded."""
-    start = round(event.start_s * sample_rate_hz)
-    length = max(round(event.duration_s * sample_rate_hz), 1)
-    samples = np.take(load(Path(event.path), sample_rate_hz), np.arange(start, start + length), mode="wrap")
-    fade = min(round(_FADE_S * sample_rate_hz), length // 2)
+def _faded(samples: Samples, sample_rate_hz: int) -> Samples:
+    """The same samples, their ends faded."""
+    fade = min(round(_FADE_S * sample_rate_hz), len(samples) // 2)
     ramp = np.linspace(0.0, 1.0, fade, endpoint=False, dtype=np.float32)
     samples[:fade] *= ramp
-    samples[length - fade :] *= ramp[::-1]
+    samples[len(samples) - fade :] *= ramp[::-1]
     return samples
 
 

@@ -86,9 +86,7 @@ class RecordedBackgrounds:
 
     def samples(self, name: str, start_s: float, duration_s: float) -> Samples:
         """That stretch, (samples,)."""
-        recording = load(Path(name), self.sample_rate_hz)
-        start = round(start_s * self.sample_rate_hz)
-        return np.take(recording, np.arange(start, start + round(duration_s * self.sample_rate_hz)), mode="wrap")
+        return stretch(Path(name), start_s, duration_s, self.sample_rate_hz)
 
 
 class SyntheticBackgrounds:
@@ -160,6 +158,12 @@ def load(path: Path, sample_rate_hz: int) -> Samples:
     samples = resample(torch.from_numpy(waveform[:1]), own_rate_hz, sample_rate_hz)[0].numpy()
     samples.setflags(write=False)
     return np.asarray(samples, np.float32)
+
+
+def stretch(path: Path, start_s: float, duration_s: float, sample_rate_hz: int) -> Samples:
+    """A part of a recording, which is repeated where it is shorter, (samples,): at least one sample."""
+    start, length = round(start_s * sample_rate_hz), max(round(duration_s * sample_rate_hz), 1)
+    return np.take(load(path, sample_rate_hz), np.arange(start, start + length), mode="wrap")
 
 
 def _dealt(n: int, rng: np.random.Generator) -> dict[str, npt.NDArray[np.int64]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,7 +90,7 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
         log.info("%s is done already", run.path)
     else:
         with run.alone():
-            _complete(resolved, corpus, run, seed, key, device)
+            _complete(resolved, corpus, run, key, device)
     publish(run.path)
 
 
@@ -103,24 +103,24 @@ def _is_recorded(config: Train, run: SedRun) -> bool:
     return known.data == config.data and known.decisive() == config.decisive()
 
 
-def _complete(config: Train, corpus: Corpus, run: SedRun, seed: int, key: str, device: torch.device) -> None:
+def _complete(config: Train, corpus: Corpus, run: SedRun, key: str, device: torch.device) -> None:
     run.make_way(key, overwrite=config.overwrite)
     run.write_config(config.model_dump(mode="json"))
-    torch.manual_seed(seed)
-    student = build_network(config.network, len(corpus.classes), config.features.n_mels).to(device)
+    torch.manual_seed(run.seed)
+    student = build_network(config.network, len(config.classes), config.features.n_mels).to(device)
     models = Models(student, EmaTeacher(student, config.teacher.decay), corpus.scale)
-    validation = corpus.scale(dataset.to_device(corpus.scored[:1], corpus.classes, config.features, device))
+    validation = corpus.scale(dataset.to_device(corpus.scored[:1], config.classes, config.features, device))
     what = Tracked.of(run.path, key, levels=1)
     with tracking(config.track, what, config.model_dump(mode="json")):
-        _fit(config, corpus, models, validation, run, seed, key)
-    models.save(run.weights, {"classes": list(corpus.classes), **config.features.model_dump()})
-    _tune(config, corpus.classes, models, validation, run)
+        _fit(config, corpus, models, validation, run, key)
+    models.save(run.weights, {"classes": config.classes, **config.features.model_dump()})
+    _tune(config, models, validation, run)
     for part in corpus.scored:
-        write_predictions(config, corpus.classes, models, part, run)
+        write_predictions(config, models, part, run)
     run.finish(key)
 
 
-def _fit(config: Train, corpus: Corpus, models: Models, validation: Clips, run: SedRun, seed: int, key: str) -> None:
+def _fit(config: Train, corpus: Corpus, models: Models, validation: Clips, run: SedRun, key: str) -> None:
     """Trains the student, and the teacher along with it; resumes where it was stopped.
 
     After each epoch the macro F1 over validation frames at the threshold 0.5 is logged, of both, and that of
@@ -141,7 +141,7 @@ def _fit(config: Train, corpus: Corpus, models: Models, validation: Clips, run: 
         torch.arange(len(clips), device=clips.log_mel.device),
         settings,
         run.path,
-        seed=seed,
+        seed=run.seed,
         patience=settings.patience,
         validate=validate,
         teacher=models.teacher,
@@ -152,9 +152,9 @@ def _fit(config: Train, corpus: Corpus, models: Models, validation: Clips, run: 
         module.eval()
 
 
-def write_predictions(config: Train, classes: Sequence[str], models: Models, part: Part, run: SedRun) -> None:
-    """Writes what both networks predict for a part's clips."""
-    step_s = config.features.hop_s
+def write_predictions(config: Train, models: Models, part: Part, run: SedRun) -> None:
+    """Writes what both networks predict for a part's clips; the options are those of the run."""
+    classes, step_s = config.classes, config.features.hop_s
     clips = models.scale(dataset.to_device([part], classes, config.features, models.scale.mean.device))
     ends = clips.n_frames.tolist()
     decodings = run.decodings()
@@ -170,7 +170,7 @@ def write_predictions(config: Train, classes: Sequence[str], models: Models, par
             for file, scores in frames.items()
             for event in events_of_frames(decoding.active(scores), classes, step_s, part.durations_s[file])
         ]
-        write_part(run, name, part, classes, frames, whole, events, step_s)
+        write_part(run, name, part, config, frames, whole, events)
     run.note(part, complete=True)
 
 
@@ -183,11 +183,11 @@ def _smoothed(decoding: Decoding, frames: torch.Tensor, lengths: torch.Tensor) -
     return smoothed
 
 
-def _tune(config: Train, classes: Sequence[str], models: Models, validation: Clips, run: SedRun) -> None:
+def _tune(config: Train, models: Models, validation: Clips, run: SedRun) -> None:
     decodings = {}
     for name, network in models.by_name().items():
         frames = probabilities(network, validation, config.training.batch_size).frames
-        tuned = tune(frames, validation.frame_targets, validation.padding, classes, config.features.hop_s)
+        tuned = tune(frames, validation.frame_targets, validation.padding, config.classes, config.features.hop_s)
         decodings[name] = asdict(tuned)
     write_json(run.decoding, decodings)
 
