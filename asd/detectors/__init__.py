@@ -42,14 +42,9 @@ def section_of(detector: str) -> str:
 
 
 def detector_class(detector: str) -> type[Detector]:
-    """Class of a detector.
+    """Class of a detector: a name in `REGISTRY` or of an entry point of the group `asd.detectors`, or a class's place.
 
-    Args:
-        detector: a name in `REGISTRY`, the name of an entry point of the group `asd.detectors`, or
-            "package.module:Class".
-
-    Raises:
-        AsdError: there is none of that name, it cannot be imported, or it is no detector.
+    `AsdError` where there is none of that name, it cannot be imported, or it is no detector.
     """
     place = detector if ":" in detector else REGISTRY.get(detector)
     if place is None:  # asking all installed packages takes a while
@@ -74,9 +69,6 @@ def class_at(place: str, option: str) -> Any:
     Args:
         place: such a name; the module is installed, or lies where the command is run.
         option: what messages begin with, the option as it was given: "detector=package.module:Class".
-
-    Returns:
-        The class, or whatever else has that name there.
 
     Raises:
         AsdError: it cannot be imported.
