@@ -57,7 +57,7 @@ _CHUNK_WINDOWS = 1 << 13  # windows looked at once outside training: some 60 MB 
 
 
 class Autoencoder(Detector):
-    """The official autoencoder, or with `compatible` the official code."""
+    """The official autoencoder; `compatible` reproduces the official code, too (see above)."""
 
     settings_type = AutoencoderSettings
 

@@ -32,9 +32,7 @@ class Choice:
 
     backend: str  # of all groups
     weights: Mapping[str, float]  # of each group; 0: it does not vote
-    found: Mapping[str, float] = field(
-        default_factory=dict
-    )  # by group, AUC of clips with planted faults against normal
+    found: Mapping[str, float] = field(default_factory=dict)  # by group, AUC of planted faults against the same clips
     backends: Mapping[str, float] = field(default_factory=dict)  # by back end, the same of the mean of all groups
     why: str = ""  # a sentence for each departure from the default, or one that says that there is none
 

@@ -98,8 +98,8 @@ class SedRun(TrainingDirectory):
     def frames(self, model: str, part: str) -> dict[str, pd.DataFrame]:
         """Scores of the frames by file name: onset, offset and a column per class."""
         folder, clips = self.path / "scores" / model / part, self.clips(model, part)
-        names = {name: folder / f"{Path(name).stem}.tsv" for name in clips.index}
-        return {name: _read_table(path, [*clips], ("onset", "offset")) for name, path in names.items()}
+        paths = {name: folder / f"{Path(name).stem}.tsv" for name in clips.index}
+        return {name: _read_table(path, [*clips], ("onset", "offset")) for name, path in paths.items()}
 
     def clips(self, model: str, part: str) -> pd.DataFrame:
         """Probabilities of the clips: a row per file name, a column per class."""
