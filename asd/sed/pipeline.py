@@ -44,8 +44,7 @@ def make_soundscapes(config: MakeSoundscapes) -> str:
     recordings = [recording for recording in recordings if recording.label in classes]
     by_group = split_sources(recordings, config.seed)
     kinds = soundscapes.unequal(classes, config)
-    n_clips = (config.strong, config.weak, config.unlabelled, config.validation, config.test)
-    counts = {part: n for part, n in zip(soundscapes.PARTS, n_clips, strict=True) if n}
+    counts = {part: n for part in soundscapes.PARTS if (n := getattr(config, part.removeprefix("train_")))}
     with atomic(config.out) as folder:
         folder.mkdir(parents=True)
         facts = {

@@ -96,11 +96,8 @@ def merge_events(events: pd.DataFrame, where: Path | str) -> pd.DataFrame:
     groups = first.cumsum()
     merged = by_time[first].assign(offset=by_time.groupby(groups)["offset"].max().to_numpy())
     if len(merged) < len(events):
-        log.warning(
-            "%s: %d events overlap or touch an earlier one of their class and count as one with it",
-            where,
-            len(events) - len(merged),
-        )
+        what = "%s: %d events overlap or touch an earlier one of their class and count as one with it"
+        log.warning(what, where, len(events) - len(merged))
     return merged.sort_index()
 
 
