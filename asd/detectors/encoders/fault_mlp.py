@@ -16,7 +16,7 @@ docs/embedding.md has what each part is worth.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +156,10 @@ class FaultMlp(ClipEncoder):
         self.context, self.recipe = context, recipe
         self.statistics = ClipStatistics(VIEWS, context.sample_rate_hz).to(context.device)
         tenth_s = torch.zeros(1, context.sample_rate_hz // 10, device=context.device)
-        self.dims: dict[str, range] = {}  # view -> its dimensions in a vector
-        n_dims = 0
-        for view, values in self.statistics(tenth_s).items():
-            self.dims[view] = range(n_dims, n_dims + values.shape[1])
-            n_dims += values.shape[1]
-        n_axes = _AXES * len(JOINT)
+        widths = {view: values.shape[1] for view, values in self.statistics(tenth_s).items()}
+        ends = zip(widths.items(), accumulate(widths.values()), strict=True)
+        self.dims = {view: range(end - width, end) for (view, width), end in ends}  # of each view in a vector
+        n_dims, n_axes = sum(widths.values()), _AXES * len(JOINT)
         n_levels, n_inputs = self.dims[LEVELS[-1]].stop, self.dims[ENVELOPES[-1]].stop
         inputs = [slice(0, n_inputs), slice(0, n_levels), slice(n_dims, n_dims + n_axes)]
         torch.manual_seed(context.seed)  # initial weights
