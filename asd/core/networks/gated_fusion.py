@@ -85,25 +85,21 @@ class GatedFusion(nn.Module):
 
     def _checked(self, features: Mapping[str, torch.Tensor], present: torch.Tensor | None) -> torch.Tensor:
         """`present`, once features and presence are found to fit the network and each other."""
-        if features.keys() != self.widths.keys():
+        places = next(iter(features.values()), torch.zeros(0)).shape[:-1]
+        wanted = {name: (*places, width) for name, width in self.widths.items()}
+        given = {name: tuple(values.shape) for name, values in features.items()}
+        if given != wanted:
             raise AsdError(
-                f"fusion of {', '.join(self.widths)} received {', '.join(features) or 'nothing'}; give every "
-                "modality, absent ones with any values and present=False"
+                f"fusion of modalities of the shapes {wanted} received {given}; give every modality, at the same "
+                "places, absent ones with any values and present=False"
             )
-        first = next(iter(self.widths))
-        places = features[first].shape[:-1]
-        for name, width in self.widths.items():
-            if features[name].shape != (*places, width):
-                raise AsdError(
-                    f"modality {name} has the shape {tuple(features[name].shape)}, not "
-                    f"{(*places, width)}; all modalities need the places of {first} and the widths of the network"
-                )
+        shape = (*places, len(self.widths))
         if present is None:
-            return torch.ones(*places, len(self.widths), dtype=torch.bool, device=features[first].device)
-        if present.dtype != torch.bool or present.shape != (*places, len(self.widths)):
+            return torch.ones(shape, dtype=torch.bool, device=next(self.parameters()).device)
+        if present.dtype != torch.bool or present.shape != shape:
             raise AsdError(
-                f"present is {present.dtype} of shape {tuple(present.shape)}, not torch.bool of shape "
-                f"{(*places, len(self.widths))}; give one truth value per place and modality"
+                f"present is {present.dtype} of shape {tuple(present.shape)}, not torch.bool of shape {shape}; "
+                "give one truth value per place and modality"
             )
         if empty := int((~present.any(-1)).sum()):
             raise AsdError(

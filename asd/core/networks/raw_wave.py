@@ -36,7 +36,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from asd.types import AsdError, one_of
+from asd.types import AsdError
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +71,18 @@ DESIGNS = {
 class RawWaveCNN(nn.Module):
     """A waveform of fixed length to logits, or to the features before them.
 
-    `AsdError` for the name of no design, or a waveform too short for the convolutions and poolings.
+    `AsdError` for a waveform too short for the convolutions and poolings.
     """
 
-    def __init__(self, design: str | RawWaveDesign = "ch32", n_classes: int = 16, n_samples: int = 16000) -> None:
+    def __init__(self, design: RawWaveDesign = DESIGNS["ch32"], n_classes: int = 16, n_samples: int = 16000) -> None:
         super().__init__()
-        design = DESIGNS[one_of(design, tuple(DESIGNS), "design")] if isinstance(design, str) else design
         self.n_samples = n_samples
         self.blocks, n_steps = _blocks(design, n_samples)
         self.n_features = design.channels[-1] * n_steps
         self.feature_norm = nn.BatchNorm1d(self.n_features) if design.feature_norm else nn.Identity()
-        head: list[nn.Module] = []
-        for n_in, n_out in pairwise((self.n_features, *design.hidden)):
-            head += [nn.Linear(n_in, n_out), nn.ReLU()]
-        self.head = nn.Sequential(
-            *head, nn.Dropout(design.dropout), nn.Linear((self.n_features, *design.hidden)[-1], n_classes)
-        )
+        widths = (self.n_features, *design.hidden)
+        head = [layer for n_in, n_out in pairwise(widths) for layer in (nn.Linear(n_in, n_out), nn.ReLU())]
+        self.head = nn.Sequential(*head, nn.Dropout(design.dropout), nn.Linear(widths[-1], n_classes))
         self.apply(_start)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
