@@ -179,7 +179,7 @@ def meta_warnings(meta: object) -> Iterator[str]:
     for path, value in _texts(meta, ""):
         if _PLACEHOLDER.fullmatch(value):
             yield f"{path} still says {value!r}: fill it in."
-    results = _lookup(meta, "results.development_dataset") if isinstance(meta, dict) else None
+    results = _lookup(meta, "results.development_dataset")
     rows = [row for row in results.values() if isinstance(row, dict)] if isinstance(results, dict) else []
     figures = [value for row in rows for value in row.values() if _is_number(value)]
     if figures and max(figures) <= 1:
@@ -223,13 +223,13 @@ def _author_defects(authors: object, template: Meta) -> Iterator[str]:
         if not isinstance(author, dict):
             yield f"{where} is {author!r}: it must be a mapping with lastname, firstname, email and so on."
             continue
-        for path, _ in flattened(asked):
+        for path, usual in flattened(asked):
             value = _lookup(author, path)
             if path == "corresponding":
                 if not isinstance(value, bool | None):
                     yield f"{where}.{path} is {value!r}: it must be true or false."
             elif value is None or not str(value).strip():
-                if _lookup(asked, path) is not None:
+                if usual is not None:
                     yield f"{where}.{path} is empty."
             elif not _is_text(value):
                 yield f"{where}.{path} is {value!r}: it must be text."
