@@ -39,6 +39,10 @@ Reader = Callable[[Path], bytes]  # the content of a file
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that of libyaml takes a tenth of the time
 
 
+class BusyError(AsdError):
+    """Another process works on the same file or folder."""
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yields a temporary sibling of `path`; renames it into place on success, removes it on failure.
@@ -97,7 +101,7 @@ def alone(path: Path, *, busy: str | None = None) -> Iterator[None]:
     """Keeps other processes from working on `path` at the same time; a killed one holds nothing.
 
     The processes that torchrun starts are one: they work on the same things by design. `AsdError` where the place
-    cannot be written, or is busy.
+    cannot be written, `BusyError` where it is busy.
 
     Args:
         path: a file or folder, existing or not; `.<name>.lock` beside it is what is locked.
@@ -127,7 +131,7 @@ def _locked(lock: Path, busy: str | None) -> IO[str]:
             fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
         except BlockingIOError as error:
             file.close()
-            raise AsdError(busy or "") from error
+            raise BusyError(busy) from error
         with suppress(FileNotFoundError):  # the process that held it has removed it since
             if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
                 return file

@@ -10,19 +10,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from asd.core.files import alone, atomic
+from asd.core.files import BusyError, alone, atomic
 from asd.core.runtime import file_hash, imported, progress
 from asd.places import address_of, is_recording, is_table
 from asd.types import AsdError
 
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")  # as storages call it
 _SEED = re.compile(r"(?:.*?/)?seed\d+/")  # a path up to a run directory
-_BUSY = "another process works on the run"
 _LISTED = ".listed"  # holds the command for which the names in a mirror were brought up to date
 
 Stamp = tuple[int, int]  # size in bytes, time of the last change in milliseconds
@@ -100,18 +99,14 @@ def fetch(folder: Path, without: str = "") -> None:
                 runs.setdefault(prefix, {})[name.removeprefix(prefix)] = stamp
         for prefix, there in runs.items():
             place, is_whole = folder / prefix, "DONE" in there
-            try:
-                with alone(place, busy=None if is_run else _BUSY):
-                    for name in sorted(there, key="DONE".__eq__):
-                        is_newer = is_whole or not (is_run or prefix) or not (place / name).exists()
-                        if is_newer and _stamp(place / name) != there[name]:
-                            _get(storage, _below(root, prefix + name), place / name, there[name])
-                    if is_whole:
-                        here = {name for name in _files(place) if without not in name.split("/")[:-1]}
-                        _remove(place, here - there.keys())
-            except AsdError as error:
-                if str(error) != _BUSY:
-                    raise
+            with suppress(BusyError), alone(place, busy=None if is_run else "it is passed over"):
+                for name in sorted(there, key="DONE".__eq__):
+                    is_newer = is_whole or not (is_run or prefix) or not (place / name).exists()
+                    if is_newer and _stamp(place / name) != there[name]:
+                        _get(storage, _below(root, prefix + name), place / name, there[name])
+                if is_whole:
+                    here = {name for name in _files(place) if without not in name.split("/")[:-1]}
+                    _remove(place, here - there.keys())
 
 
 def publish(folder: Path, last: str = "DONE") -> None:
