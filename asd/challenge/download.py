@@ -59,8 +59,7 @@ def download(remote: Remote, path: Path, patience: Patience, on_bytes: OnBytes =
         if remote.md5 in (None, received):
             part.replace(path)
             return
-        on_bytes(-_size(part))
-        part.unlink()
+        _forget(part, on_bytes)
     except OSError as error:
         raise AsdError(
             f"cannot write {part} ({error.strerror or error}); free some space, the same command resumes"

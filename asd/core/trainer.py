@@ -105,14 +105,13 @@ def train(
             position.close(losses["loss"], valid.get("loss", torch.empty(0)))
             if patience is not None:
                 file.keep_best(position, scores)
-            line = {"epoch": epoch + 1} | _means("train_", losses) | _means("valid_", valid) | scores
-            line["seconds"] = round(time.perf_counter() - started, 3)
+            curves = _means("train_", losses) | _means("valid_", valid) | scores
+            curves["seconds"] = round(time.perf_counter() - started, 3)
             if world.is_first:
                 # The line before the state: killed in between, the epoch is run again and its line replaced.
-                append_text(directory / "metrics.jsonl", json.dumps(line) + "\n")
+                append_text(directory / "metrics.jsonl", json.dumps({"epoch": epoch + 1} | curves) + "\n")
                 file.save(position)
             if listener is not None:
-                curves = {name: value for name, value in line.items() if name != "epoch"}
                 listener.numbers({**curves, "learning_rate": update.optimizer.param_groups[0]["lr"]}, epoch + 1)
             if stop.is_set():
                 log.info("stopped after epoch %d of %d; %s has it all", epoch + 1, settings.epochs, file.path)
