@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from asd.scoring.threshold import _OUTSIDE, Gamma, _cost, fit_gamma
+from asd.scoring.threshold import _OUTSIDE, Gamma, _cost, _fit_gamma
 
 SCALES = st.sampled_from([1e-150, 1e-9, 1.0, 1e6, 1e150])
 
@@ -28,9 +28,9 @@ def test_any_location_is_what_scipy_fits(shape: float, n: int, scale: float, loc
             expected = stats.gamma.fit(scores)
         except RuntimeError:  # scipy's FitError
             with pytest.raises(ValueError, match="no gamma distribution"):
-                fit_gamma(scores)
+                _fit_gamma(scores)
             return
-    assert fit_gamma(scores) == pytest.approx(expected, rel=1e-9, abs=0)
+    assert _fit_gamma(scores) == pytest.approx(expected, rel=1e-9, abs=0)
 
 
 @settings(max_examples=40)
@@ -38,12 +38,12 @@ def test_any_location_is_what_scipy_fits(shape: float, n: int, scale: float, loc
 def test_a_fixed_location_is_what_scipy_fits(shape: float, n: int, scale: float, below: float, seed: int) -> None:
     scores = np.random.default_rng(seed).gamma(shape, scale, n)
     location = float(scores.min() - below * scale)
-    assert fit_gamma(scores, location) == pytest.approx(stats.gamma.fit(scores, floc=location), rel=1e-9)
+    assert _fit_gamma(scores, location) == pytest.approx(stats.gamma.fit(scores, floc=location), rel=1e-9)
 
 
 def test_no_score_may_lie_at_the_fixed_location() -> None:
     with pytest.raises(ValueError, match="nan"):
-        fit_gamma(np.array([1.0, 2.0, 3.0]), 1.0)
+        _fit_gamma(np.array([1.0, 2.0, 3.0]), 1.0)
 
 
 @given(st.floats(1e-3, 1e3), st.floats(-10.0, 10.0), st.floats(1e-6, 1e6), st.floats(1e-3, 1 - 1e-3))
@@ -58,7 +58,7 @@ def test_a_fit_neither_prints_nor_warns(scale: float, capsys: pytest.CaptureFixt
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with suppress(ValueError):  # that none describes them
-            fit_gamma(scores)
+            _fit_gamma(scores)
     assert capsys.readouterr().out == ""
 
 

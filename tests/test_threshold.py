@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from asd.scoring.threshold import Gamma, ScoreNormalizer, fit_gamma, fit_threshold, share_limit, stored_thresholds
+from asd.scoring.threshold import Gamma, ScoreNormalizer, _fit_gamma, fit_threshold, share_limit, stored_thresholds
 from asd.types import AsdError
 
 FloatArray = npt.NDArray[np.float64]
@@ -122,9 +122,9 @@ def test_a_corner_solution_is_fitted_again_with_fixed_location(
     scores = np.random.default_rng(1).gamma(2.0, 1.0, 300) + 8.0
 
     def cornered(values: FloatArray, location: float | None = None) -> Gamma:
-        return Gamma(0.01, 8.0, 1e6) if location is None else fit_gamma(values, location)
+        return Gamma(0.01, 8.0, 1e6) if location is None else _fit_gamma(values, location)
 
-    monkeypatch.setattr("asd.scoring.threshold.fit_gamma", cornered)
+    monkeypatch.setattr("asd.scoring.threshold._fit_gamma", cornered)
     with caplog.at_level(logging.WARNING, logger="asd"):
         fitted = fit_threshold(scores, "gamma", 0.9)
     assert fitted.method == "gamma"

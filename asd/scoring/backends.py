@@ -213,17 +213,18 @@ class PerSectionScorer:
 
     def score(self, queries: FloatArray, sections: Sections) -> FloatArray:
         """Scores (queries,) in units of the back end."""
-        return self._lowest(queries, sections, lambda part, vectors: part.score(vectors))
+        return self._lowest(sections, lambda part, own: part.score(queries[own]))
 
     def z(self, queries: FloatArray, sections: Sections) -> FloatArray:
         """The same in deviations above the mean of the section's training scores."""
-        return self._lowest(queries, sections, lambda part, vectors: part.normalizer.z(part.score(vectors)))
+        return self._lowest(sections, lambda part, own: part.normalizer.z(part.score(queries[own])))
 
     def score_training(self) -> FloatArray:
         """Scores (references,) of the training clips, see `Backend.score_training`."""
 
-        def of_section(name: int, own: Any) -> FloatArray:
-            return self.parts[name].score_training() if name in self.parts else self.parts[ALL].score_training()[own]
+        def of_section(section: int, own: Any) -> FloatArray:
+            (part,) = self._parts_of(section)
+            return part.score_training() if section in self.parts else part.score_training()[own]
 
         return _by_section(self._sections, of_section)
 
@@ -257,25 +258,20 @@ class PerSectionScorer:
         self.parts = {name: replace(self.backend).restore(part) for name, part in stored.items() if part}
         return self
 
-    def _lowest(
-        self, queries: FloatArray, sections: Sections, score: Callable[[Backend, FloatArray], FloatArray]
-    ) -> FloatArray:
-        """By the section's own part; of a section never trained on, by the part that gives the lowest score."""
-        of_others = [ALL] if ALL in self.parts else [*self.parts]
+    def _parts_of(self, section: int) -> list[Backend]:
+        """Its own part, or that of all sections; every part for a section never trained on where there is no such."""
+        part = self.parts.get(section, self.parts.get(ALL))
+        return [part] if part else [*self.parts.values()]
 
-        def of_section(name: int, own: Any) -> FloatArray:
-            names = [name] if name in self.parts else of_others
-            return np.min([score(self.parts[one], queries[own]) for one in names], axis=0)
-
-        return _by_section(sections, of_section)
+    def _lowest(self, sections: Sections, score: Callable[[Backend, Any], FloatArray]) -> FloatArray:
+        """The lowest score by the parts of a section, given the part and which clips are the section's."""
+        return _by_section(
+            sections, lambda name, own: np.min([score(part, own) for part in self._parts_of(name)], axis=0)
+        )
 
     def _standardised(self, values: FloatArray) -> FloatArray:
         """Values of the training clips, (references,), on the scale of their sections."""
-
-        def of_section(name: int, own: Any) -> FloatArray:
-            return self.parts[name if name in self.parts else ALL].normalizer.z(values[own])
-
-        return _by_section(self._sections, of_section)
+        return self._lowest(self._sections, lambda part, own: part.normalizer.z(values[own]))
 
 
 def _by_section(sections: Sections, of_section: Callable[[int, Any], FloatArray]) -> FloatArray:

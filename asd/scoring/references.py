@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 from zlib import crc32
 
@@ -47,9 +47,9 @@ class References:
     """
 
     vectors: FloatArray
-    conditions: npt.NDArray[np.int64]
+    conditions: IntArray
     is_target: npt.NDArray[np.bool_]
-    sections: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    sections: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     shift_is_known: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
 
     def __post_init__(self) -> None:
@@ -71,16 +71,9 @@ class References:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def __getitem__(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> References:
+    def __getitem__(self, index: IntArray | npt.NDArray[np.bool_]) -> References:
         """A part of the clips."""
-        return replace(
-            self,
-            vectors=self.vectors[index],
-            conditions=self.conditions[index],
-            is_target=self.is_target[index],
-            sections=self.sections[index],
-            shift_is_known=self.shift_is_known[index],
-        )
+        return References(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def replace(self, vectors: FloatArray) -> References:
         """The same clips as other vectors."""
@@ -115,7 +108,7 @@ class References:
             yield fold == k
 
 
-def conditions_of(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
+def conditions_of(clips: Sequence[Clip]) -> IntArray:
     """Number of the condition of each clip, (clips,): section x domain x attributes, where known.
 
     A combination of attributes with fewer than `MIN_CONDITION_CLIPS` clips counts with the others of its
@@ -128,7 +121,7 @@ def conditions_of(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
     return np.array([numbers[key] for key in keys], dtype=np.int64)
 
 
-def sections_of(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
+def sections_of(clips: Sequence[Clip]) -> IntArray:
     """Number of the section of each clip, (clips,): the two digits of its name, a hash of any other text."""
     return np.array([section_number(clip.section) for clip in clips], np.int64)
 

@@ -225,7 +225,7 @@ def _gamma_quantile(scores: FloatArray, quantile: float, location: float | None)
     """Quantile of a fitted gamma distribution, and itself; ValueError where it does not describe the scores."""
     if np.ptp(scores) == 0:
         raise ValueError("all scores are equal")
-    found = fit_gamma(scores, location)
+    found = _fit_gamma(scores, location)
     value = found.quantile(quantile)
     share = float((scores > value).mean())
     if not abs(share - (1 - quantile)) <= max(PROMISE, 1 / len(scores)):
@@ -245,16 +245,8 @@ class Gamma(NamedTuple):
         return float(gammaincinv(self.shape, share) * self.scale + self.location)
 
 
-def fit_gamma(scores: FloatArray, location: float | None = None) -> Gamma:
-    """The distribution that makes scores likeliest.
-
-    Args:
-        scores: (n,).
-        location: where the distribution begins, below all scores; None: anywhere.
-
-    Raises:
-        ValueError: there is none.
-    """
+def _fit_gamma(scores: FloatArray, location: float | None = None) -> Gamma:
+    """The likeliest distribution of scores, from a location below all of them or, None, anywhere; ValueError: none."""
     from scipy.optimize import brentq, fmin  # takes a tenth of a second to import
 
     with np.errstate(all="ignore"):  # moments of extreme scores overflow; the check below sees it
