@@ -13,9 +13,8 @@ import soxr
 import asd.__main__
 from asd.core import memory
 from asd.core.memory import free_bytes, ran_out
-from asd.data import codecs, resampling
-from asd.data.audio import read_sound
-from asd.data.resampling import resampled
+from asd.data import audio, codecs
+from asd.data.audio import read_sound, resampled
 from asd.places import mirrored
 from asd.types import AsdError
 from tests.command import asd as command
@@ -120,7 +119,7 @@ def test_a_recording_is_resampled_in_blocks_to_the_digits_of_the_whole(
     monkeypatch: pytest.MonkeyPatch, rate_hz: int, wanted_hz: int
 ) -> None:
     samples = np.random.default_rng(0).integers(-9999, 9999, (2, 30_001)).astype(np.int16)
-    monkeypatch.setattr(resampling, "_BLOCK", 4096)
+    monkeypatch.setattr(audio, "_BLOCK", 4096)
     expected = soxr.resample((samples.T / 32768).astype(np.float32), rate_hz, wanted_hz)
     assert np.array_equal(resampled(samples, rate_hz, wanted_hz), expected.T)
 

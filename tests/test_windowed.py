@@ -136,7 +136,7 @@ def test_a_file_is_read_once_for_its_windows_and_let_go_with_them(
     del recordings
     gc.collect()
     assert one.shape == (1, 100)
-    assert not audio._READ_LAST._found
+    assert not audio._READ_LAST
 
 
 def test_a_long_recording_is_learnt_from_as_clips(caplog: pytest.LogCaptureFixture) -> None:

@@ -21,16 +21,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-import weakref
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock, RLock
+from weakref import WeakKeyDictionary, finalize
 
 import numpy as np
 import numpy.typing as npt
 
 from asd.data.codecs import Samples, Waveform, check_levels, decode
-from asd.data.resampling import as_float, resampled
 from asd.types import AsdError, Channel
 
 # Of samples in memory at once: 200 clips of 10 s at 16 kHz, 16 bit, one microphone. To read a clip again takes a
@@ -38,6 +37,7 @@ from asd.types import AsdError, Channel
 KEPT_BYTES = 1 << 26
 
 _MOST_READ = 2  # recordings whose samples stay for their windows, as these may be hours
+_BLOCK = 1 << 20  # samples that are resampled at once, to the same digits as all at once
 
 _Wave = npt.NDArray[np.int16] | npt.NDArray[np.float32]  # (samples,) of one microphone
 _SAME = 1e-5  # share of the near power that one factor on the far microphone may leave: 50 dB below it
@@ -93,8 +93,8 @@ class Sound:
         if self.kept is not None:
             return as_float(self.kept[:n_microphones])
         if self.whole is None:
-            return as_float(self.read_again(n_microphones))
-        whole = _READ_LAST.samples(self.whole, n_microphones)
+            return as_float(_read_again(self, n_microphones))
+        whole = _read_once(self.whole, n_microphones)
         return as_float(whole[:, self.first : self.first + self.n_samples])
 
     def window(self, start: int, n_samples: int) -> Sound:
@@ -102,45 +102,32 @@ class Sound:
         kept = None if self.kept is None else self.kept[:, start : start + n_samples]
         return replace(self, n_samples=n_samples, kept=kept, whole=self.whole or self, first=self.first + start)
 
-    def read_again(self, n_microphones: int) -> Samples:
-        """The first microphones, from the file."""
-        assert self.path is not None  # samples from memory are kept
-        samples, _, _, content = decode(self.path)
-        if content != self.content:
-            raise AsdError(f"{self.path} has changed while it was in use; run the same command again")
-        chosen = chosen_channels(self.path, samples, n_microphones, self.channel)
-        used = resampled(chosen, self.file_rate_hz, self.sample_rate_hz)
-        return used if used.flags.contiguous else used.copy()  # without the other channels
+
+def _read_again(sound: Sound, n_microphones: int) -> Samples:
+    """The first microphones of a recording, from its file."""
+    assert sound.path is not None  # samples from memory are kept
+    samples, _, _, content = decode(sound.path)
+    if content != sound.content:
+        raise AsdError(f"{sound.path} has changed while it was in use; run the same command again")
+    chosen = chosen_channels(sound.path, samples, n_microphones, sound.channel)
+    used = resampled(chosen, sound.file_rate_hz, sound.sample_rate_hz)
+    return used if used.flags.contiguous else used.copy()  # without the other channels
 
 
-class _ReadLast:
-    """The recordings that were last read again, once for all threads: their windows are asked for one after another."""
-
-    def __init__(self) -> None:
-        self._found: weakref.WeakKeyDictionary[Sound, _Found] = weakref.WeakKeyDictionary()
-        self._lock = Lock()
-
-    def samples(self, sound: Sound, n_microphones: int) -> Samples:
-        """The first microphones of a recording."""
-        with self._lock:
-            self._found[sound] = found = self._found.pop(sound, None) or _Found()  # the last one now
-            for earlier in list(self._found)[:-_MOST_READ]:
-                del self._found[earlier]
-        with found.lock:
-            if n_microphones not in found.samples:
-                found.samples[n_microphones] = sound.read_again(n_microphones)
-            return found.samples[n_microphones]
+def _read_once(sound: Sound, n_microphones: int) -> Samples:
+    """The same, once for all threads: the windows of a recording are asked for one after another."""
+    with _READING:
+        found = _READ_LAST[sound] = _READ_LAST.pop(sound, {})  # the last one now
+        for earlier in list(_READ_LAST)[:-_MOST_READ]:
+            del _READ_LAST[earlier]
+        if n_microphones not in found:
+            found[n_microphones] = _read_again(sound, n_microphones)
+        return found[n_microphones]
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """Samples of a recording by how many microphones there are of it."""
-
-    samples: dict[int, Samples] = field(default_factory=dict)
-    lock: Lock = field(default_factory=Lock)  # held by the thread that reads
-
-
-_READ_LAST = _ReadLast()
+# Samples of the recordings that were last read again, by how many microphones there are of them.
+_READ_LAST: WeakKeyDictionary[Sound, dict[int, Samples]] = WeakKeyDictionary()
+_READING = Lock()
 
 
 def read_sound(
@@ -155,8 +142,9 @@ def read_sound(
     samples, file_rate_hz, lossy, content = decode(path)
     chosen = chosen_channels(path, samples, n_microphones, channel)
     broken = defect(chosen, file_rate_hz)
-    intact = [i for i, wave in enumerate(samples) if not _defect_of_one(wave, file_rate_hz)] if broken else []
-    if intact and n_microphones == 1:
+    if broken or channel == "mean":
+        intact = [i for i, wave in enumerate(samples) if not _defect_of_one(wave, file_rate_hz)]
+    if broken and intact and n_microphones == 1:
         broken = f"{broken}, unlike its channel {intact[0]} (train with channel={intact[0]} takes that)"
     chosen = resampled(chosen, file_rate_hz, sample_rate_hz or file_rate_hz)
     return Sound(
@@ -170,7 +158,7 @@ def read_sound(
         level_db=_level_db(chosen[0]),
         lossy=lossy,
         channel=channel,
-        n_heard=sum(not _defect_of_one(wave, file_rate_hz) for wave in samples) if channel == "mean" else 1,
+        n_heard=len(intact) if channel == "mean" else 1,
         defect=broken,
         kept=_MEMORY.keep(chosen),
     )
@@ -196,7 +184,7 @@ class _Memory:
                 return None
             self.n_bytes += samples.nbytes
         kept = samples.copy()
-        weakref.finalize(kept, self._release, kept.nbytes)
+        finalize(kept, self._release, kept.nbytes)
         return kept
 
     def _release(self, n_bytes: int) -> None:
@@ -282,6 +270,25 @@ def _level_db(wave: _Wave) -> float:
     around_zero = as_float(wave[:: 1 + (len(wave) >> 22)])  # of four minutes and more every other sample, or fewer
     around_zero -= around_zero.mean()
     return 10.0 * math.log10(max(float(around_zero @ around_zero) / len(around_zero), 1e-20))
+
+
+def resampled(samples: Samples, rate_hz: int, wanted_hz: int) -> Samples:
+    """Samples at another rate, at least one of each channel."""
+    if rate_hz == wanted_hz:
+        return samples
+    import soxr
+
+    stream, n_samples = soxr.ResampleStream(rate_hz, wanted_hz, len(samples), dtype="float32"), samples.shape[1]
+    parts = [  # block by block, of whose copies at full scale an hour would take twice as much again
+        stream.resample_chunk(as_float(samples[:, at : at + _BLOCK]).T, last=at + _BLOCK >= n_samples)
+        for at in range(0, n_samples, _BLOCK)
+    ]
+    return np.ascontiguousarray(np.concatenate(parts).T, np.float32)
+
+
+def as_float(samples: Samples) -> Waveform:
+    """Samples at full scale 1, in memory of their own."""
+    return samples * np.float32(1 / 32768) if samples.dtype == np.int16 else samples.astype(np.float32)
 
 
 def _at_full_scale_1(value: np.generic) -> float:
