@@ -15,7 +15,8 @@ import soundfile
 
 from asd.data import headers
 from asd.data.audio import read_sound, read_wav
-from asd.data.codecs import behind_id3, decode, encode, promised_length, with_its_length
+from asd.data.codecs import decode, encode, promised_length
+from asd.data.headers import behind_id3, with_its_length
 from asd.types import AsdError
 from tests.machines import write_media
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import struct
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,16 +22,17 @@ from asd.core.memory import require_free
 from asd.core.runtime import imported
 from asd.core.storage import read_bytes
 from asd.data.headers import (
+    NO_SIZE,
     behind_chunks,
-    caf_with_its_length,
+    behind_id3,
     cut_ogg,
     is_chained_ogg,
     is_flac_piece,
     is_flac_without_length,
     is_large_wav,
-    mp3_with_its_length,
     riff_chunks,
     wav_frame_bytes,
+    with_its_length,
 )
 from asd.places import forbidden
 from asd.types import AsdError
@@ -52,7 +52,6 @@ _SHORTEST_GAP_S = 0.05  # more than times that are written in steps of 1 ms are 
 _LEAST_DECODED = 0.99  # share of the samples that the header of a compressed file promises
 RATES_HZ = (100, 1_000_000)  # what is sampled: other numbers are those of a broken header
 _LARGE_BYTES = 1 << 23  # of a file that may not fit into memory: a day of silence as FLAC is larger
-NO_SIZE = 1 << 62  # no file has so many bytes: the number stands for one that was not known
 STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
 
 
@@ -111,7 +110,7 @@ def decode(path: Path) -> Decoded:
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(path, error, len(content)) from error
     if not samples.size:
-        raise _empty(path)
+        raise AsdError(f"{path} holds no samples; remove it or copy it again")
     if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
         raise AsdError(f"{path} is sampled at {rate_hz} Hz by its header; write the true rate into it, or remove it")
     if samples.dtype != np.int16:
@@ -137,8 +136,6 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
         data = _TRUNCATED.search(file.extra_info)
         if data and int(data[2]) < int(data[1]) < STREAMED_BYTES:
             raise truncated(path, int(data[1]), int(data[2]))
-        if file.frames == 0:
-            raise _empty(path)
         kind = "int16" if file.subtype in _INT16_SUBTYPES else "float32"
         frame_bytes, told = file.channels * _BYTES.get(file.subtype, 0), wav_frame_bytes(content)
         if told and frame_bytes and told != frame_bytes:
@@ -157,36 +154,6 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
             raise truncated(path, file.frames, samples.shape[1], "samples")
         lossy = file.subtype.replace("MPEG_LAYER_III", "MP3") if _LOSSY.search(file.subtype) else ""
         return samples, int(file.samplerate), lossy
-
-
-def behind_id3(content: bytes) -> int:
-    """Where a file begins behind its ID3 tags, which programs put before MP3 as a rule, but before any other, too."""
-    at = 0
-    while content[at : at + 3] == b"ID3" and at + 10 <= len(content):
-        a, b, c, d = content[at + 6 : at + 10]  # seven bits each
-        at += 10 + (a << 21 | b << 14 | c << 7 | d)
-    return at
-
-
-def with_its_length(content: bytes) -> bytes:
-    """The file with the length of its samples in its header, where that says nothing, or less than there is.
-
-    libsndfile itself understands 0 and the largest numbers in AU, W64 and AIFF, and the latter in WAV.
-    """
-    if content[:4] in (b"RIFF", b"RF64"):
-        return _wav_with_its_length(content)
-    return caf_with_its_length(content) if content[:4] == b"caff" else mp3_with_its_length(content)
-
-
-def _wav_with_its_length(content: bytes) -> bytes:
-    for name, at, size in riff_chunks(content):
-        if name == b"data" and is_large_wav(content):
-            if 0 < size < NO_SIZE:
-                return content
-            return content[:20] + struct.pack("<QQ", len(content) - 8, len(content) - at) + content[36:]
-        if name == b"data" and size == 0 and behind_chunks(content, at) < len(content):
-            return content[: at - 4] + struct.pack("<I", len(content) - at) + content[at:]
-    return content
 
 
 def _unfinished(path: Path, content: bytes) -> tuple[int, int] | None:
@@ -209,10 +176,6 @@ def _unfinished(path: Path, content: bytes) -> tuple[int, int] | None:
 def truncated(what: Path | str, promised: int, held: int, unit: str = "bytes of samples") -> AsdError:
     """The error for a recording that ends before its header says so."""
     return AsdError(f"{what} is truncated: its header promises {promised} {unit}, the file holds {held}; copy it again")
-
-
-def _empty(path: Path) -> AsdError:
-    return AsdError(f"{path} holds no samples; remove it or copy it again")
 
 
 def check_levels(what: Path | str, samples: Samples) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+NO_SIZE = 1 << 62  # no file has so many bytes: the number stands for one that was not known
 _RIFF_ORDERS = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}  # of bytes, by how a file begins
 _MPEG1_KBIT_PER_S = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MPEG2_KBIT_PER_S = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -16,7 +17,37 @@ _MPEG1_RATES_HZ = (44100, 48000, 32000)
 _MPEG1, _MPEG2 = 3, 2  # versions in a header; 0: MPEG 2.5
 
 
-def caf_with_its_length(content: bytes) -> bytes:
+def behind_id3(content: bytes) -> int:
+    """Where a file begins behind its ID3 tags, which programs put before MP3 as a rule, but before any other, too."""
+    at = 0
+    while content[at : at + 3] == b"ID3" and at + 10 <= len(content):
+        a, b, c, d = content[at + 6 : at + 10]  # seven bits each
+        at += 10 + (a << 21 | b << 14 | c << 7 | d)
+    return at
+
+
+def with_its_length(content: bytes) -> bytes:
+    """The file with the length of its samples in its header, where that says nothing, or less than there is.
+
+    libsndfile itself understands 0 and the largest numbers in AU, W64 and AIFF, and the latter in WAV.
+    """
+    if content[:4] in (b"RIFF", b"RF64"):
+        return _wav_with_its_length(content)
+    return _caf_with_its_length(content) if content[:4] == b"caff" else _mp3_with_its_length(content)
+
+
+def _wav_with_its_length(content: bytes) -> bytes:
+    for name, at, size in riff_chunks(content):
+        if name == b"data" and is_large_wav(content):
+            if 0 < size < NO_SIZE:
+                return content
+            return content[:20] + struct.pack("<QQ", len(content) - 8, len(content) - at) + content[36:]
+        if name == b"data" and size == 0 and behind_chunks(content, at) < len(content):
+            return content[: at - 4] + struct.pack("<I", len(content) - at) + content[at:]
+    return content
+
+
+def _caf_with_its_length(content: bytes) -> bytes:
     """A CAF file with the length of its samples, which come last where it is not told."""
     at = 8
     while at + 12 < len(content):
@@ -65,7 +96,7 @@ def behind_chunks(content: bytes, at: int) -> int:
     return at
 
 
-def mp3_with_its_length(content: bytes) -> bytes:
+def _mp3_with_its_length(content: bytes) -> bytes:
     """An MP3 file with a first frame that says how many follow; libsndfile guesses it by the size of the first ones."""
     if not (size := _mp3_frame_bytes(content, 0)):
         return content

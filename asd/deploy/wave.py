@@ -17,7 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from asd.data.codecs import NO_SIZE, RATES_HZ, STREAMED_BYTES, truncated
+from asd.data.codecs import RATES_HZ, STREAMED_BYTES, truncated
+from asd.data.headers import NO_SIZE
 from asd.deploy.stream import Samples
 from asd.types import AsdError
 
