@@ -16,7 +16,7 @@ from asd.data.audio import read_sound, read_wav
 from asd.data.codecs import write_wav
 from asd.data.frontends import FRONT_ENDS
 from asd.data.recordings import Recordings, Refused, check, defects, in_memory, joined
-from asd.data.remarks import check_units, copies, facts_of, labelled_twice, means, mono, notices, unlike
+from asd.data.remarks import check_units, copies, facts_of, labelled_twice, mono, notices, of_training, unlike
 from asd.data.supplemental import MixedSound, mix
 from asd.stages.obtaining import recording_defects
 from asd.types import AsdError, Clip, FrontEnd, Label, Split
@@ -303,7 +303,7 @@ def test_a_mean_of_other_channels_than_were_learnt_from_is_named(tmp_path: Path)
         return check(clips, sample_rate_hz=16000, front_end=FrontEnd("near", 0.0, "mean"))
 
     whole = read(None, None, None)
-    assert unlike(read(None, None), facts_of(whole)) == means(whole) == means(read(1, 2)) == []
+    assert unlike(read(None, None), facts_of(whole)) == of_training(whole) == of_training(read(1, 2)) == []
     (sentence,) = unlike(read(None, 2), facts_of(whole))
     assert sentence.startswith(
         "1 of 2 recordings are the mean of 2 channels with a sound, and other ones of 3 (2-1-3.wav)"
@@ -311,7 +311,7 @@ def test_a_mean_of_other_channels_than_were_learnt_from_is_named(tmp_path: Path)
     assert unlike(read(None, n_channels=1), facts_of(whole))[0].startswith(
         "1 of 1 recordings are the mean of 1 channels"
     )
-    (sentence,) = means(read(None, 0, None, None))
+    (sentence,) = of_training(read(None, 0, None, None))
     assert "1 of 4 recordings are the mean of 2 channels with a sound, and other ones of 3 (4-1-3.wav)" in sentence
     assert unlike(read(2), {name: what for name, what in facts_of(whole).items() if name != "n_heard"}) == []
 

@@ -26,9 +26,9 @@ from asd.data.codecs import check_levels
 from asd.data.dataset import HELD_OUT, OwnData, own_data
 from asd.data.layouts import REGISTRY, Layout
 from asd.data.layouts.table import read_table
-from asd.data.layouts.words import SAYS_NO_MORE, meaning, names_fault, perhaps_faults, section_by
+from asd.data.layouts.words import SAYS_NO_MORE, meaning, names_fault, section_by
 from asd.data.recordings import Recordings, check, in_memory
-from asd.data.remarks import check_units, means, notices, repeated
+from asd.data.remarks import check_units, notices, of_training
 from asd.places import braced, find_in_tree, is_recording, is_table, mirrored, spelled, walk_tree
 from asd.types import NEAR, AsdError, Clip, FrontEnd, Label, Split, named
 
@@ -66,7 +66,7 @@ def training_recordings(
     check_units(recordings)
     for sentence in notices(recordings):
         log.info("%s: %s", machine, sentence)
-    for sentence in [*perhaps_faults(recordings.clips), *repeated(recordings), *means(recordings)]:
+    for sentence in of_training(recordings):
         log.warning("%s: %s", machine, sentence)
     return recordings
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from asd.challenge.years import get_year
 from asd.core.runtime import log_unnamed
+from asd.data.layouts.words import perhaps_faults
 from asd.data.recordings import Recordings, Refused, defects
 from asd.types import AsdError, Clip, named
 
@@ -43,6 +44,12 @@ def mono(recordings: Recordings, year: int) -> list[str]:
         f"{alone[0].path} has one channel (as {of_all}), and recordings of {year} have two: it is taken for the near "
         f"microphone"
     ]
+
+
+def of_training(recordings: Recordings) -> list[str]:
+    """Sentences on training clips: names of faults, copies, means of more or fewer channels than most are."""
+    usual = [Counter(sound.n_heard for sound in recordings.sounds).most_common(1)[0][0]]
+    return [*perhaps_faults(recordings.clips), *repeated(recordings), *_unlike_in_channels(recordings, usual)]
 
 
 def check_units(recordings: Recordings, refused: list[Refused] | None = None) -> Recordings:
@@ -157,11 +164,6 @@ def _unlike_as_stored(recordings: Recordings, learnt: Mapping[str, Any]) -> Iter
             f"anomalous; record at one rate"
         )
     yield from _unlike_in_channels(recordings, learnt.get("n_heard", []))
-
-
-def means(recordings: Recordings) -> list[str]:
-    """A sentence on training clips that are a mean of more or fewer channels than most; else nothing."""
-    return [*_unlike_in_channels(recordings, [Counter(s.n_heard for s in recordings.sounds).most_common(1)[0][0]])]
 
 
 def _unlike_in_channels(recordings: Recordings, known: Sequence[int]) -> Iterator[str]:

@@ -12,7 +12,6 @@ from asd.core.storage import fetch
 from asd.data import remarks
 from asd.data.dataset import ChallengeData, Dataset, OwnData, open_data
 from asd.data.given import given_data
-from asd.data.layouts.words import perhaps_faults
 from asd.data.recordings import Recordings, Refused, check, defects, joined
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
 from asd.detectors.windowed import cut_long_recordings
@@ -226,8 +225,7 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     if isinstance(dataset, OwnData):
         for sentence in dataset.notices(machine) + remarks.notices(recordings):
             log.info("%s: %s", machine, sentence)
-    sentences = [*perhaps_faults(recordings.clips), *remarks.repeated(recordings), *remarks.means(recordings)]
-    for sentence in sentences + remarks.mono(recordings, config.year):
+    for sentence in remarks.of_training(recordings) + remarks.mono(recordings, config.year):
         log.warning("%s: %s", machine, sentence)
     if not dataset.is_strict and config.window_s is None:
         recordings = cut_long_recordings(recordings, machine)

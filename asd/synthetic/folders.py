@@ -22,6 +22,7 @@ from asd.types import AsdError, Domain, Label, Split
 
 RECIPE_FILE = "synthetic.json"  # beside train/ and test/: what the machine was made with
 GENERATOR_VERSION = 1  # raise it with every change that alters a sample
+_Cell = tuple[Split, Domain, Label, Content]  # of a machine's clips
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,58 +96,50 @@ def _check_same(folder: Path, recipe: Recipe) -> None:
 def _write(folder: Path, recipe: Recipe) -> None:
     design = draw_design(recipe.machine, recipe.seed)
     hall = None if recipe.snr_db is None else draw_hall(recipe.machine, recipe.seed, recipe.sample_rate_hz)
-    rows = []
-    for split, domain, label, content, count in _cells(recipe):
-        (folder / split).mkdir(parents=True, exist_ok=True)
-        kinds = (Kind(split, domain, label, content, index) for index in range(count))
-        rows += [_write_clip(folder, design, hall, recipe, kind) for kind in kinds]
+    rows = [
+        _write_clip(folder, design, hall, recipe, cell, index)
+        for cell, count in _cells(recipe)
+        for index in range(count)
+    ]
     (folder / "attributes_00.csv").write_text(csv_text([("file_name", "d1p", "d1v"), *rows]), encoding="utf-8")
     (folder / RECIPE_FILE).write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """Which clip of a machine."""
-
-    split: Split
-    domain: Domain
-    label: Label
-    content: Content
-    index: int
-
-
-def _cells(recipe: Recipe) -> Iterator[tuple[Split, Domain, Label, Content, int]]:
+def _cells(recipe: Recipe) -> Iterator[tuple[_Cell, int]]:
     """Yield every kind of clip with its count."""
-    yield Split.TRAIN, Domain.SOURCE, Label.NORMAL, "both", recipe.train_source
-    yield Split.TRAIN, Domain.TARGET, Label.NORMAL, "both", recipe.train_target
+    yield (Split.TRAIN, Domain.SOURCE, Label.NORMAL, "both"), recipe.train_source
+    yield (Split.TRAIN, Domain.TARGET, Label.NORMAL, "both"), recipe.train_target
     for domain in Domain:
         for label in Label:
-            yield Split.TEST, domain, label, "both", recipe.test_per_cell
+            yield (Split.TEST, domain, label, "both"), recipe.test_per_cell
+    n_target = recipe.supplemental // 2
     for content in ("machine", "noise"):
-        n_target = recipe.supplemental // 2
-        for domain, share in ((Domain.SOURCE, recipe.supplemental - n_target), (Domain.TARGET, n_target)):
-            if share:
-                yield Split.SUPPLEMENTAL, domain, Label.NORMAL, content, share
+        yield (Split.SUPPLEMENTAL, Domain.SOURCE, Label.NORMAL, content), recipe.supplemental - n_target
+        yield (Split.SUPPLEMENTAL, Domain.TARGET, Label.NORMAL, content), n_target
 
 
-def _write_clip(folder: Path, design: Design, hall: Hall | None, recipe: Recipe, kind: Kind) -> tuple[str, str, str]:
+def _write_clip(
+    folder: Path, design: Design, hall: Hall | None, recipe: Recipe, cell: _Cell, index: int
+) -> tuple[str, str, str]:
     """Write one clip; return its row of the attributes file."""
-    alone = (kind.content,) if kind.content != "both" else ()  # of the supplemental clips
-    rng = generator("clip", recipe.seed, recipe.machine, kind.split, kind.domain, kind.label, kind.index, *alone)
-    scene = design.scenes[kind.domain]
-    speed_rpm = scene.speeds_rpm[kind.index % len(scene.speeds_rpm)]
-    fault = list(FAULTS.values())[kind.index % len(FAULTS)]  # every kind as often as the others
+    split, domain, label, content = cell
+    alone = (content,) if content != "both" else ()  # of the supplemental clips
+    rng = generator("clip", recipe.seed, recipe.machine, split, domain, label, index, *alone)
+    scene = design.scenes[domain]
+    speed_rpm = scene.speeds_rpm[index % len(scene.speeds_rpm)]
+    fault = list(FAULTS.values())[index % len(FAULTS)]  # every kind as often as the others
     severity = rng.uniform()
-    health = fault(severity) if kind.label is Label.ANOMALY else Health()
+    health = fault(severity) if label is Label.ANOMALY else Health()
     how: dict[str, Any] = {"speed_rpm": speed_rpm, "duration_s": recipe.duration_s}
     if hall and recipe.snr_db is not None:
-        both = record_in_hall(hall, design, kind.domain, health, rng, snr_db=recipe.snr_db, content=kind.content, **how)
+        both = record_in_hall(hall, design, domain, health, rng, snr_db=recipe.snr_db, content=content, **how)
         waveform = both[: recipe.channels]
     else:
         how |= {"sample_rate_hz": recipe.sample_rate_hz, "channels": recipe.channels}
         waveform = render_clip(design, scene, health, rng, **how)
-    attribute = ("noAttribute", "") if kind.content == "noise" else ("speed", str(speed_rpm))
-    words = (kind.domain, kind.split, kind.label) if not alone else (kind.content, kind.domain, kind.split)
-    name = "_".join(filter(None, ("section_00", *words, f"{kind.index:04d}", *attribute))) + ".wav"
-    write_wav(folder / kind.split / name, waveform, recipe.sample_rate_hz)
-    return f"{recipe.machine}/{kind.split}/{name}", *attribute
+    attribute = ("noAttribute", "") if content == "noise" else ("speed", str(speed_rpm))
+    words = (domain, split, label) if not alone else (content, domain, split)
+    name = "_".join(filter(None, ("section_00", *words, f"{index:04d}", *attribute))) + ".wav"
+    (folder / split).mkdir(parents=True, exist_ok=True)
+    write_wav(folder / split / name, waveform, recipe.sample_rate_hz)
+    return f"{recipe.machine}/{split}/{name}", *attribute
