@@ -16,7 +16,7 @@ from asd.data.audio import read_sound, read_wav
 from asd.data.codecs import write_wav
 from asd.data.frontends import FRONT_ENDS
 from asd.data.recordings import Recordings, Refused, check, defects, in_memory, joined
-from asd.data.remarks import check_units, copies, facts_of, labelled_twice, mono, notices, of_training, unlike
+from asd.data.remarks import check_units, facts_of, mono, notices, of_test, of_training, unlike
 from asd.data.supplemental import MixedSound, mix
 from asd.stages.obtaining import recording_defects
 from asd.types import AsdError, Clip, FrontEnd, Label, Split
@@ -342,8 +342,8 @@ def test_test_clips_that_were_learnt_from_are_told_whatever_they_are_called(tmp_
         Clip(tmp_path / f"{name}.wav", "fan", "00", Split.TEST) for name in ("a", "b", "copy of a", "c")
     ]
     learnt = check([one, two], sample_rate_hz=16000)
-    assert copies(check([other], sample_rate_hz=16000), facts_of(learnt)) == []
-    (sentence,) = copies(check([copy, other], sample_rate_hz=16000), facts_of(learnt))
+    assert of_test(check([other], sample_rate_hz=16000), facts_of(learnt)) == []
+    (sentence,) = of_test(check([copy, other], sample_rate_hz=16000), facts_of(learnt))
     assert "1 of 2 test clips are copies of training clips (copy of a.wav)" in sentence
 
 
@@ -355,7 +355,7 @@ def test_test_clips_of_one_content_are_told_and_contradictions_first(tmp_path: P
 
     def said(**labels: Label | None) -> list[str]:
         clips = [Clip(tmp_path / f"{name}.wav", "fan", "00", Split.TEST, label=label) for name, label in labels.items()]
-        return labelled_twice(check(clips, sample_rate_hz=16000))
+        return of_test(check(clips, sample_rate_hz=16000), {})
 
     assert said(a=Label.NORMAL, b=Label.ANOMALY) == []
     assert said(a=None, c=None, b=Label.ANOMALY) == []

@@ -10,7 +10,7 @@ import pytest
 
 from asd.data.audio import Sound
 from asd.data.recordings import Recordings, in_memory
-from asd.data.remarks import copies, facts_of, kind_of, labelled_twice, learnt_from, notices, repeated, unlike
+from asd.data.remarks import facts_of, kind_of, learnt_from, notices, of_test, of_training, unlike
 from asd.detectors.windowed import of_no_section
 from asd.types import Clip, FrontEnd, Label, Split
 
@@ -189,20 +189,20 @@ def test_of_what_comes_from_memory_units_and_length_are_told_but_neither_codec_n
 def test_copies_are_told_by_their_content() -> None:
     same, other = {"content": "1" * 64}, {"content": "1" * 15 + "2" * 49}
     learnt = recorded(same, {}, same, same, {})
-    assert repeated(learnt) == [
+    assert of_training(learnt) == [
         "2 of 5 training clips are copies of others (a.wav, c.wav, d.wav): they teach nothing, and their "
         "scores may make thresholds too low; remove them"
     ]
-    assert repeated(recorded(same, {}, same)) == [
+    assert of_training(recorded(same, {}, same)) == [
         "1 of 3 training clips are copies of others (a.wav, c.wav): they teach nothing, and their "
         "scores may make thresholds too low; remove them"
     ]
-    assert repeated(recorded(same, other)) == []
-    assert copies(recorded(other, same), facts_of(learnt)) == [
+    assert of_training(recorded(same, other)) == []
+    assert of_test(recorded(other, same), facts_of(learnt)) == [
         "1 of 2 test clips are copies of training clips (b.wav): they score lower than new recordings do, so results "
         "are too good or wrong; remove them from one side"
     ]
-    assert copies(recorded(same), {}) == learnt_from(recorded(same), {}) == []
+    assert of_test(recorded(same), {}) == learnt_from(recorded(same), {}) == []
     assert learnt_from(recorded(other, same), facts_of(learnt)) == [
         "1 of 2 recordings were learnt from (b.wav): they score lower than new ones do, so their scores say nothing of "
         "the machine or of the threshold"
@@ -211,15 +211,15 @@ def test_copies_are_told_by_their_content() -> None:
 
 def test_labels_of_one_content_are_told() -> None:
     same, normal, anomaly = {"content": "1" * 64}, Label.NORMAL, Label.ANOMALY
-    assert labelled_twice(recorded(same, {}, same, label=[normal, normal, anomaly])) == [
+    assert of_test(recorded(same, {}, same, label=[normal, normal, anomaly]), {}) == [
         "2 of 3 test clips are normal by one name and anomalous by another, with the same content (a.wav, c.wav): "
         "results are wrong; remove one of each"
     ]
-    assert labelled_twice(recorded(same, same, same, {}, label=[normal, normal, normal, anomaly])) == [
+    assert of_test(recorded(same, same, same, {}, label=[normal, normal, normal, anomaly]), {}) == [
         "2 of 4 test clips are copies of others (a.wav, b.wav, c.wav): they count more than once in results; "
         "remove them"
     ]
-    assert labelled_twice(recorded(same, same, label=[None, normal])) == []
+    assert of_test(recorded(same, same, label=[None, normal]), {}) == []
 
 
 def test_a_section_that_the_model_does_not_have_is_told() -> None:

@@ -40,16 +40,27 @@ def mono(recordings: Recordings, year: int) -> list[str]:
     if get_year(year).channels <= recordings.front_end.n_microphones or not alone:
         return []
     of_all = f"{len(alone)} of {len(recordings)} {alone[0].split} clips"
-    return [
-        f"{alone[0].path} has one channel (as {of_all}), and recordings of {year} have two: it is taken for the near "
-        f"microphone"
-    ]
+    two = f"recordings of {year} have two: it is taken for the near microphone"
+    return [f"{alone[0].path} has one channel (as {of_all}), and {two}"]
 
 
 def of_training(recordings: Recordings) -> list[str]:
     """Sentences on training clips: names of faults, copies, means of more or fewer channels than most are."""
     usual = [Counter(sound.n_heard for sound in recordings.sounds).most_common(1)[0][0]]
-    return [*perhaps_faults(recordings.clips), *repeated(recordings), *_unlike_in_channels(recordings, usual)]
+    return [*perhaps_faults(recordings.clips), *_repeated(recordings), *_unlike_in_channels(recordings, usual)]
+
+
+def of_test(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+    """Sentences on test clips: how they are `unlike` training clips, which are copies of these or of each other."""
+    so = "they score lower than new recordings do, so results are too good or wrong; remove them from one side"
+    copies = _learnt(recordings, learnt, "test clips are copies of training clips", so)
+    return [*unlike(recordings, learnt), *copies, *_labelled_twice(recordings)]
+
+
+def learnt_from(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+    """A sentence on recordings to predict whose content is that of a training clip; else nothing."""
+    so = "they score lower than new ones do, so their scores say nothing of the machine or of the threshold"
+    return [*_learnt(recordings, learnt, "recordings were learnt from", so)]
 
 
 def check_units(recordings: Recordings, refused: list[Refused] | None = None) -> Recordings:
@@ -228,52 +239,38 @@ def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> Iter
         )
 
 
-def copies(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
-    """A sentence on recordings whose content is that of a training clip, by `facts_of` of these; else nothing."""
-    so = "they score lower than new recordings do, so results are too good or wrong; remove them from one side"
-    return _learnt(recordings, learnt, "test clips are copies of training clips", so)
-
-
-def learnt_from(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
-    """A sentence on recordings to predict whose content is that of a training clip; else nothing, as in `copies`."""
-    so = "they score lower than new ones do, so their scores say nothing of the machine or of the threshold"
-    return _learnt(recordings, learnt, "recordings were learnt from", so)
-
-
-def _learnt(recordings: Recordings, learnt: Mapping[str, Any], what: str, so: str) -> list[str]:
+def _learnt(recordings: Recordings, learnt: Mapping[str, Any], what: str, so: str) -> Iterator[str]:
+    """A sentence on recordings whose content is that of a training clip, by `facts_of` of these."""
     known = {*learnt.get("contents", ())}
-    found = [clip.name for clip, sound in recordings.pairs if sound.content[:_TELLING] in known]
-    return [f"{len(found)} of {len(recordings)} {what} ({named(found)}): {so}"] if found else []
+    if found := [clip.name for clip, sound in recordings.pairs if sound.content[:_TELLING] in known]:
+        yield f"{len(found)} of {len(recordings)} {what} ({named(found)}): {so}"
 
 
-def repeated(recordings: Recordings) -> list[str]:
-    """How many training clips are copies of others, in a sentence; nothing where none is. Names do not count."""
+def _repeated(recordings: Recordings) -> Iterator[str]:
+    """A sentence on training clips that are copies of others; names do not count."""
     n_of = Counter(sound.content for sound in recordings.sounds)
-    if not (n_copies := len(recordings) - len(n_of)):
-        return []
-    alike = [clip.name for clip, sound in recordings.pairs if n_of[sound.content] > 1]
-    return [
-        f"{n_copies} of {len(recordings)} training clips are copies of others ({named(alike)}): they teach "
-        f"nothing, and their scores may make thresholds too low; remove them"
-    ]
+    if alike := [clip.name for clip, sound in recordings.pairs if n_of[sound.content] > 1]:
+        yield (
+            f"{len(recordings) - len(n_of)} of {len(recordings)} training clips are copies of others ({named(alike)}): "
+            f"they teach nothing, and their scores may make thresholds too low; remove them"
+        )
 
 
-def labelled_twice(recordings: Recordings) -> list[str]:
+def _labelled_twice(recordings: Recordings) -> Iterator[str]:
     """A sentence on labelled recordings of the same content; first where their labels contradict each other."""
     every = [(clip, sound.content) for clip, sound in recordings.pairs if clip.label is not None]
     n_of = Counter(content for _, content in every)
     n_labels = Counter(content for content, _ in {(content, clip.label) for clip, content in every})
     if wrong := [clip.name for clip, content in every if n_labels[content] > 1]:
-        return [
+        yield (
             f"{len(wrong)} of {len(recordings)} test clips are normal by one name and anomalous by another, with the "
             f"same content ({named(wrong)}): results are wrong; remove one of each"
-        ]
-    if alike := [clip.name for clip, content in every if n_of[content] > 1]:
-        return [
+        )
+    elif alike := [clip.name for clip, content in every if n_of[content] > 1]:
+        yield (
             f"{len(every) - len(n_of)} of {len(recordings)} test clips are copies of others ({named(alike)}): they "
             f"count more than once in results; remove them"
-        ]
-    return []
+        )
 
 
 def _span(least_s: float, most_s: float) -> str:

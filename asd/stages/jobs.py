@@ -260,9 +260,7 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
     if learnt is None and not dataset.is_strict:
         for sentence in remarks.notices(recordings):
             log.info("%s: %s", machine, sentence)
-    sentences = [*remarks.unlike(recordings, known), *remarks.copies(recordings, known)]
-    sentences += [*remarks.labelled_twice(recordings), *remarks.mono(recordings, config.year)]
-    for sentence in sentences:
+    for sentence in remarks.of_test(recordings, known) + remarks.mono(recordings, config.year):
         log.warning("%s: %s", machine, sentence)
     return TestData(recordings, tuple(refused), dataset.layout)
 
