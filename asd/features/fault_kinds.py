@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 
 Params = Mapping[str, torch.Tensor]  # name -> (batch,), (batch, n) or (batch, samples)
+Apply = Callable[[torch.Tensor, Params, int], torch.Tensor]  # waveforms, parameters, sample rate in Hz -> waveforms
 
 MOST_IMPACTS_HZ = 200.0
 HIGHEST = 0.494  # of the sample rate: the highest frequency of anything
@@ -58,11 +59,11 @@ class Kind:
 
     Attributes:
         ranges: of its parameters, by name.
-        apply: (waveforms, parameters, sample rate in Hz) -> waveforms with the fault; a pure function.
+        apply: to waveforms, which gives them with the fault; a pure function.
     """
 
     ranges: Mapping[str, Range]
-    apply: Callable[[torch.Tensor, Params, int], torch.Tensor]
+    apply: Apply
 
     def draw(self, n: int, n_samples: int, sample_rate_hz: int, generator: torch.Generator | None = None) -> Params:
         """Parameters of `n` faults in waveforms of so many samples, on the CPU."""

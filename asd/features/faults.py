@@ -21,6 +21,7 @@ from asd.features.fault_kinds import (
     MOST_IMPACTS_HZ,
     NOISE,
     TURN,
+    Apply,
     Kind,
     Params,
     Range,
@@ -51,13 +52,13 @@ def _tone(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
         audible = (k <= p["n_harmonics"]) & (k * p["hz"] < HIGHEST * rate)
         amplitude = p["amplitudes"][:, k - 1] * k ** -p["roll_off"] * audible
         sound += amplitude[:, None] * torch.sin(2 * math.pi * (k * turns + p["phases"][:, k - 1, None]))
-    return added(x, sound, p["level_db"])
+    return sound
 
 
 def _modulated_tone(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
     """A tone with sidebands, as of a gear."""
     swing = 1 + p["depth"][:, None] * sine(x, p["rate_hz"], p["phase"], rate)
-    return added(x, sine(x, p["hz"], p["carrier_phase"], rate) * swing.clamp_min(0), p["level_db"])
+    return sine(x, p["hz"], p["carrier_phase"], rate) * swing.clamp_min(0)
 
 
 def _squeal(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
@@ -65,38 +66,32 @@ def _squeal(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
     wander_hz = p["noise"].cumsum(1) / math.sqrt(rate) * p["wander_hz"][:, None]
     hz = (p["hz"][:, None] + wander_hz).clamp(50.0, HIGHEST * rate)
     tone = torch.sin(2 * math.pi * ((hz.double().cumsum(1) / rate) % 1.0).to(x.dtype))
-    return added(x, tone * (1 + 0.5 * sine(x, p["flutter_hz"], p["phase"], rate)), p["level_db"])
+    return tone * (1 + 0.5 * sine(x, p["flutter_hz"], p["phase"], rate))
 
 
 def _noise(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
     """A band of noise."""
-    return added(x, band(p["noise"], p, rate), p["level_db"])
+    return band(p["noise"], p, rate)
 
 
 def _rubbing(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
     """A band of noise in pulses, from smooth to sharp."""
-    return added(x, band(p["noise"], p, rate) * pulses(x, p, rate), p["level_db"])
+    return _noise(x, p, rate) * pulses(x, p, rate)
 
 
 def _bursts(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
     """A few bursts of band noise."""
-    return added(x, band(p["noise"], p, rate) * bumps(x, p, rate), p["level_db"])
-
-
-def _impacts(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
-    """Impacts at an unsteady rate, each with the same decaying resonance."""
-    return added(x, ringing(x, p, rate), p["level_db"])
+    return _noise(x, p, rate) * bumps(x, p, rate)
 
 
 def _loaded_impacts(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
     """Impacts that grow and fade with the turn of a shaft, as of an inner race."""
-    load = 1 + sine(x, p["shaft_hz"], p["shaft_phase"], rate)
-    return added(x, ringing(x, p, rate) * load, p["level_db"])
+    return ringing(x, p, rate) * (1 + sine(x, p["shaft_hz"], p["shaft_phase"], rate))
 
 
-def _another_speed(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
-    """The machine itself at another speed beside it."""
-    return added(x, stretched(x, p, rate), p["level_db"])
+def _beside(sound: Apply) -> Apply:
+    """The machine with a sound beside it that is `level_db` above its own."""
+    return lambda x, p, rate: added(x, sound(x, p, rate), p["level_db"])
 
 
 _IMPACTS = {
@@ -121,7 +116,7 @@ ADDED: dict[str, Kind] = {  # a sound to that of the machine
             "vibrato_hz": Range(1.0, 10.0),
             "vibrato_phase": TURN,
         },
-        _tone,
+        _beside(_tone),
     ),
     "modulated_tone": Kind(
         {
@@ -132,7 +127,7 @@ ADDED: dict[str, Kind] = {  # a sound to that of the machine
             "phase": TURN,
             "depth": Range(0.4, 1.5),
         },
-        _modulated_tone,
+        _beside(_modulated_tone),
     ),
     "squeal": Kind(
         {
@@ -142,9 +137,9 @@ ADDED: dict[str, Kind] = {  # a sound to that of the machine
             "flutter_hz": Range(1.0, 20.0),
             "phase": TURN,
         },
-        _squeal,
+        _beside(_squeal),
     ),
-    "noise": Kind(_NOISE_BAND | {"octaves": Range(0.3, 3.0, "log")}, _noise),
+    "noise": Kind(_NOISE_BAND | {"octaves": Range(0.3, 3.0, "log")}, _beside(_noise)),
     "rubbing": Kind(
         {
             **_NOISE_BAND,
@@ -153,7 +148,7 @@ ADDED: dict[str, Kind] = {  # a sound to that of the machine
             "rate_hz": Range(2.0, 60.0, "log"),
             "phase": TURN,
         },
-        _rubbing,
+        _beside(_rubbing),
     ),
     "bursts": Kind(
         {
@@ -163,15 +158,15 @@ ADDED: dict[str, Kind] = {  # a sound to that of the machine
             "places": Range(size=_N_BURSTS),
             "lengths_s": Range(0.01, 0.15, "log", size=_N_BURSTS),
         },
-        _bursts,
+        _beside(_bursts),
     ),
-    "impacts": Kind(_IMPACTS | {"rate_hz": Range(3.0, MOST_IMPACTS_HZ, "log")}, _impacts),
+    "impacts": Kind(_IMPACTS | {"rate_hz": Range(3.0, MOST_IMPACTS_HZ, "log")}, _beside(ringing)),
     "loaded_impacts": Kind(
         _IMPACTS
         | {"rate_hz": Range(20.0, MOST_IMPACTS_HZ, "log"), "shaft_hz": Range(3.0, 30.0, "log"), "shaft_phase": TURN},
-        _loaded_impacts,
+        _beside(_loaded_impacts),
     ),
-    "another_speed": Kind({"speed": Range(0.03, 0.4, "signed"), "level_db": Range(-20.0, 0.0)}, _another_speed),
+    "another_speed": Kind({"speed": Range(0.03, 0.4, "signed"), "level_db": Range(-20.0, 0.0)}, _beside(stretched)),
 }
 
 
