@@ -142,8 +142,8 @@ def read_sound(
     samples, file_rate_hz, lossy, content = decode(path)
     chosen = chosen_channels(path, samples, n_microphones, channel)
     broken = defect(chosen, file_rate_hz)
-    if broken or channel == "mean":
-        intact = [i for i, wave in enumerate(samples) if not _defect_of_one(wave, file_rate_hz)]
+    is_asked = broken or channel == "mean"  # which channels have a sound
+    intact = [i for i, wave in enumerate(samples) if is_asked and not _defect_of_one(wave, file_rate_hz)]
     if broken and intact and n_microphones == 1:
         broken = f"{broken}, unlike its channel {intact[0]} (train with channel={intact[0]} takes that)"
     chosen = resampled(chosen, file_rate_hz, sample_rate_hz or file_rate_hz)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from asd.core.files import load_tensors, save_tensors
@@ -17,8 +16,7 @@ from asd.data.recordings import Recordings
 from asd.features.clip_statistics import LONG_OVERLAP, OVERLAP, ClipStatistics, clip_means, computed_name, views_of
 from asd.places import spelled
 from asd.scoring.neighbours import NeighbourBank
-
-FloatArray = npt.NDArray[np.float64]
+from asd.scoring.references import FloatArray, IntArray
 
 LONGEST_S = 60.0  # a recording of more is no clip
 SPECTRA_FILE = "normal_spectra.safetensors"  # in the folder of a model
@@ -42,7 +40,7 @@ class NormalSpectra:
         """Those of normal recordings, in their order."""
         return cls([spelled(str(clip.path)) for clip in recordings.clips], mean_spectra(recordings, device))
 
-    def nearest(self, spectra: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    def nearest(self, spectra: FloatArray) -> tuple[IntArray, FloatArray]:
         """Index of the normal clip nearest to each of the spectra (queries, bands), and its distance: (queries,) each.
 
         The distance is in dB per band, root mean square.

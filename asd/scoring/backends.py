@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from asd.scoring.references import FloatArray, References
+from asd.scoring.references import FloatArray, IntArray, References
 from asd.scoring.threshold import ScoreNormalizer
 from asd.types import AsdError
 
@@ -55,7 +55,6 @@ BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
 N_FOLDS = 5  # parts of the training clips that are scored by a model of the others
 LEAST_CLIPS = 8  # with fewer, a section is too small to stand alone: all sections stand for it
 ALL = -1  # key of the part that is fitted to all sections together
-Sections = npt.NDArray[np.int64]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
@@ -211,11 +210,11 @@ class PerSectionScorer:
         self.parts = {name: replace(self.backend).fit(some) for name, some in own.items()}
         return self
 
-    def score(self, queries: FloatArray, sections: Sections) -> FloatArray:
+    def score(self, queries: FloatArray, sections: IntArray) -> FloatArray:
         """Scores (queries,) in units of the back end."""
         return self._lowest(sections, lambda part, own: part.score(queries[own]))
 
-    def z(self, queries: FloatArray, sections: Sections) -> FloatArray:
+    def z(self, queries: FloatArray, sections: IntArray) -> FloatArray:
         """The same in deviations above the mean of the section's training scores."""
         return self._lowest(sections, lambda part, own: part.normalizer.z(part.score(queries[own])))
 
@@ -263,7 +262,7 @@ class PerSectionScorer:
         part = self.parts.get(section, self.parts.get(ALL))
         return [part] if part else [*self.parts.values()]
 
-    def _lowest(self, sections: Sections, score: Callable[[Backend, Any], FloatArray]) -> FloatArray:
+    def _lowest(self, sections: IntArray, score: Callable[[Backend, Any], FloatArray]) -> FloatArray:
         """The lowest score by the parts of a section, given the part and which clips are the section's."""
         return _by_section(
             sections, lambda name, own: np.min([score(part, own) for part in self._parts_of(name)], axis=0)
@@ -274,7 +273,7 @@ class PerSectionScorer:
         return self._lowest(self._sections, lambda part, own: part.normalizer.z(values[own]))
 
 
-def _by_section(sections: Sections, of_section: Callable[[int, Any], FloatArray]) -> FloatArray:
+def _by_section(sections: IntArray, of_section: Callable[[int, Any], FloatArray]) -> FloatArray:
     """Values (clips,) put together from those of each section, given its number and which clips are its own."""
     names = np.unique(sections)
     if len(names) == 1:

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import betaincinv, digamma, gammaincinv, gammaln, xlogy
 
 from asd.core.runtime import log
+from asd.scoring.references import FloatArray, IntArray
 from asd.types import AsdError, one_of
 
 Method = Literal["gamma", "percentile", "bound"]
-FloatArray = npt.NDArray[np.float64]
 
 PROMISE = 0.03  # share of the fitted scores, or one clip, by which a gamma fit may miss its quantile
 CONFIDENCE = 0.95  # of the one-sided bound on false alarms
@@ -77,7 +76,7 @@ class Threshold:
     parameters: tuple[float, ...] = ()
     fallback: str = ""
 
-    def decide(self, scores: FloatArray) -> npt.NDArray[np.int64]:
+    def decide(self, scores: FloatArray) -> IntArray:
         """1 where the score is above the threshold, else 0: (clips,) -> (clips,)."""
         return (scores > self.value).astype(np.int64)
 

@@ -12,8 +12,9 @@ import torch
 from asd.core.runtime import log
 from asd.data.recordings import Recordings, Refused
 from asd.detectors.base import Detector, Scores
-from asd.features.normal_spectra import FloatArray, NormalSpectra, mean_spectra
+from asd.features.normal_spectra import NormalSpectra, mean_spectra
 from asd.places import spelled
+from asd.scoring.references import FloatArray
 from asd.scoring.threshold import Threshold
 from asd.types import AsdError
 
