@@ -15,21 +15,22 @@ from typing import Any
 import pandas as pd
 
 from asd.core.files import atomic, read_json
-from asd.core.runtime import fingerprint, log
+from asd.core.runtime import fingerprint
 from asd.core.storage import fetch, publish
 from asd.data.given import Files, Waveform, clips_of_files, from_arrays, training_recordings
 from asd.data.recordings import Recordings, Refused, check
-from asd.data.remarks import broken, facts_of, kind_of, learnt_from, notices, unlike
+from asd.data.remarks import broken, facts_of, learnt_from, notices, tell, unlike
 from asd.detectors.base import Detector
 from asd.detectors.windowed import check_lengths, cut_long_recordings, of_no_section
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.options import flattened
 from asd.places import check_listed, mirrored
-from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, begun_runs, find_runs
+from asd.runs import RunDirectory, begun_runs, find_runs
 from asd.scoring.threshold import Threshold, stored_thresholds
 from asd.settings.config import MOST_HZ, Run
-from asd.settings.parsing import check_options, parse, stored_run
-from asd.stages.fitting import lone_detector, store_model, thresholds_of
+from asd.settings.parsing import check_options, options_of, parse
+from asd.stages.fitting import lone_detector, store_model, thresholds_of, training_scores
+from asd.stages.jobs import FRONT_END_FILE, RECORDED_FILE
 from asd.stages.predictions import ClipScore, Normal, predictions, usable_scores, warn_of_defects
 from asd.types import AsdError, Channel, Clip, FrontEnd, Split, one_of, section_among
 
@@ -44,7 +45,7 @@ class Model:
         recorded: how these were stored, see `data.remarks.facts_of`.
         sections: of which they were.
         learnt: the training clips themselves; None where it was loaded.
-        told: what was said of recordings already, by `data.remarks.kind_of`; each is said once.
+        told: what was said of recordings already, see `data.remarks.tell`.
     """
 
     detector: Detector
@@ -90,7 +91,7 @@ class Model:
             >>> model.score(noise[0] + hum, 16000).decision
             True
         """
-        name = one_of(scorer or self.scorers[0], self.scorers, "scorer")
+        name = self._scorer(scorer)
         if sample_rate_hz != (wanted := self.options.sample_rate_hz):
             way = f"resample the waveform, or fit with sample_rate_hz={sample_rate_hz!r}"
             raise AsdError(f"the model was fitted for {wanted} Hz, not {sample_rate_hz!r} Hz; {way}")
@@ -135,7 +136,7 @@ class Model:
         Raises:
             AsdError: a clip cannot be used, or none can; or the scorer is unknown.
         """
-        name = one_of(scorer or self.scorers[0], self.scorers, "scorer")
+        name = self._scorer(scorer)
         recordings = check(
             clips,
             sample_rate_hz=self.options.sample_rate_hz,
@@ -151,12 +152,11 @@ class Model:
         device = self.detector.context.device
         return predictions(recordings, scores[name], self.thresholds[name], self.normal, name, device)
 
+    def _scorer(self, given: str | None) -> str:
+        return one_of(given or self.scorers[0], self.scorers, "scorer")
+
     def _tell(self, level: int, sentences: Sequence[str]) -> None:
-        """Says something of recordings where it is not said yet, of others and of how many there are."""
-        for sentence in sentences:
-            if (kind := kind_of(sentence)) not in self.told:
-                log.log(level, "%s: %s", self.options.machine[0], sentence)
-                self.told.add(kind)
+        tell(level, self.options.machine[0], sentences, self.told)
 
     def save(self, path: str | Path, machine: str | None = None) -> Path:
         """Writes the model as a run, which `asd.load` and the stages of the command line read.
@@ -245,7 +245,7 @@ def fit(
     recordings = recordings if run.window_s else cut_long_recordings(recordings, machine)
     model = lone_detector(run, recordings.front_end)
     model.fit(recordings)
-    training = pd.DataFrame({"file": [clip.name for clip in recordings.clips], **model.score_training(recordings)})
+    training = training_scores(model, recordings)
     limits = thresholds_of(model, training, run, machine, recordings)
     known = Normal(training, NormalSpectra.of(recordings, model.context.device))
     return Model(model, run, limits, known, facts_of(recordings, run.window_s), tuple(recordings.sections), recordings)
@@ -276,11 +276,9 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     machines = list(dict.fromkeys(run.machine for run in (*runs, *begun)))
     if len(machines) > 1:
         raise AsdError(f"{path} has several machines ({', '.join(machines)}); name one with machine=")
-    run, content = runs[0], runs[0].config()
-    if not content:
-        raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
+    run = runs[0]
     fetch(run.path)
-    options = stored_run(content, machine=[run.machine], seeds=[run.seed], device=str(device))
+    options = options_of(run, device=str(device))
     run.check_model()
     run.check_version(options.detector_version)
     run.check_code(options.own_code, refuse=False)

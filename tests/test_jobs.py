@@ -16,9 +16,9 @@ from asd.data.codecs import write_wav
 from asd.data.frontends import N_BANDS
 from asd.data.remarks import facts_of
 from asd.detectors.statistics import Statistics
-from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, warn_of_run
+from asd.runs import RunDirectory, warn_of_run
 from asd.settings.config import Decision, Run
-from asd.stages.jobs import dataset_of, load_test, load_training, prepare
+from asd.stages.jobs import FRONT_END_FILE, RECORDED_FILE, dataset_of, load_test, load_training, prepare
 from asd.stages.running import _results, do_jobs
 from asd.types import SCORE_COLUMNS, AsdError
 from tests.machines import tone_machine, write_clip

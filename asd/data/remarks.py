@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from asd.challenge.years import get_year
-from asd.core.runtime import log_unnamed
+from asd.core.runtime import log, log_unnamed
 from asd.data.layouts.words import perhaps_faults
 from asd.data.recordings import Recordings, Refused, defects
 from asd.types import AsdError, Clip, named
@@ -289,6 +289,9 @@ def _codecs(names: list[str]) -> str:
     return " or ".join(["without loss"] * ("" in names) + coded)
 
 
-def kind_of(sentence: str) -> str:
-    """What a sentence says without names and numbers, so that it is said once of many recordings."""
-    return re.sub(r"\(.*\)|[\d.,]+", "", sentence)
+def tell(level: int, about: str, sentences: Iterable[str], told: set[str]) -> None:
+    """Logs what there is to say of a machine or a recording, unless it was `told`, but for names and numbers."""
+    for sentence in sentences:
+        if (kind := re.sub(r"\(.*\)|[\d.,]+", "", sentence)) not in told:
+            log.log(level, "%s: %s", about, sentence)
+            told.add(kind)

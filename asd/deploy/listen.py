@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -18,7 +19,7 @@ from asd.core.files import alone, check_file_place
 from asd.core.runtime import fingerprint, log, stopped_by_termination
 from asd.data.audio import Sound
 from asd.data.recordings import Recordings
-from asd.data.remarks import kind_of, unlike
+from asd.data.remarks import tell, unlike
 from asd.deploy.alarms import Rule, below_of
 from asd.deploy.listener import Listener, Plan
 from asd.deploy.sinks import JsonLines, Mqtt, Sink, Webhook
@@ -103,10 +104,8 @@ class RunModel:
         learnt = {name: value for name, value in self.model.recorded.items() if name not in unknown}
         name = str(sound.path)
         clip = Clip(Path(name), self.run.machine, "00", Split.TEST)
-        for sentence in unlike(Recordings([clip], [sound], sound.sample_rate_hz), learnt):
-            if (kind := kind_of(sentence)) not in self.model.told:
-                log.warning("%s: %s", name, sentence)
-                self.model.told.add(kind)
+        differences = unlike(Recordings([clip], [sound], sound.sample_rate_hz), learnt)
+        tell(logging.WARNING, name, differences, self.model.told)
 
     def plan(self) -> Plan:
         """Windows as long as a training clip, every quarter of one but not more often than once a second."""

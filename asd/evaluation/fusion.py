@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asd.core.files import atomic, write_json
+from asd.core.files import atomic, remove, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import fetch, publish, withdraw
 from asd.evaluation.completeness import NAMED, chosen_runs, declared_of, missing_runs, missing_scores, require_whole
@@ -79,7 +79,7 @@ def fuse_runs(
             _write(new, parts, test, training, decision)
         for old in earlier:  # machines and seeds of the run that is replaced would pass for fused ones
             withdraw(old.path)
-            old.clear()
+            remove(old.path)
     for run, _, _ in fused:
         publish(run.path)
     return [run for run, _, _ in fused]

@@ -1,7 +1,5 @@
 """The one run lifecycle: where a run lies, what is complete, what belongs to which configuration, score tables."""
 
-from asd.runs.directory import FRONT_END_FILE as FRONT_END_FILE
-from asd.runs.directory import RECORDED_FILE as RECORDED_FILE
 from asd.runs.directory import RunDirectory as RunDirectory
 from asd.runs.directory import TrainingDirectory as TrainingDirectory
 from asd.runs.directory import interrupted_fingerprint as interrupted_fingerprint

@@ -1,15 +1,11 @@
-"""Run directories: what lies where, what is complete, and what belongs to which configuration.
-
-ARCHITECTURE.md lists the files, in "The run directory".
-"""
+"""Run directories: what lies where, what is complete, and what belongs to which configuration."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import unicodedata
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from asd.challenge.years import YEARS, get_year
-from asd.core.files import alone, read_json, read_yaml, write_json, write_text
+from asd.core.files import alone, read_json, read_yaml, remove, write_json, write_text
 from asd.core.runtime import file_hash, fingerprint, log
 from asd.places import mirrored, place_name, unreadable, written
 from asd.runs.scores import ScoreFolder
@@ -27,8 +23,6 @@ from asd.types import AsdError
 
 STATE = "state.safetensors"
 _FIT_FACTS = {"settings", "data", "version", "sections", "machine", "files"}  # keys that fit.json has at least
-FRONT_END_FILE = "front_end.json"  # in the folder of a model: the front end that it was trained with
-RECORDED_FILE = "recorded.json"  # the same of `data.remarks.facts_of` of the training clips
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +48,8 @@ class TrainingDirectory:
 
     def alone(self, *, patient: bool = False) -> AbstractContextManager[None]:
         """Keeps other commands from working here; where one is at work, a patient command waits, others are refused."""
-        return alone(
-            self.path, busy=None if patient else f"another command works on {self.path}; wait until it is done"
-        )
+        busy = f"another command works on {self.path}; wait until it is done"
+        return alone(self.path, busy=None if patient else busy)
 
     def completed_ns(self) -> int:
         """When it was last completed, in nanoseconds; 0 while it is not. Another moment may mean another model."""
@@ -113,24 +106,16 @@ class TrainingDirectory:
         if self.held_fingerprint() in (None, fingerprint):
             return
         if not overwrite:
-            raise self.in_the_way()
-        self.clear()
-
-    def in_the_way(self) -> AsdError:
-        """The error of a training that finds another one in its place."""
-        return AsdError(
-            f"{self.path} was trained with another configuration or on other clips; give the same options again, "
-            f"choose another name=, or train anew with overwrite=true"
-        )
-
-    def clear(self) -> None:
-        """Removes everything of this run."""
-        shutil.rmtree(self.path, ignore_errors=True)
+            raise AsdError(
+                f"{self.path} was trained with another configuration or on other clips; give the same options again, "
+                f"choose another name=, or train anew with overwrite=true"
+            )
+        remove(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory(TrainingDirectory):
-    """One training of one machine with one seed."""
+    """One training of one machine with one seed; ARCHITECTURE.md lists its files in "The run directory"."""
 
     @classmethod
     def of(cls, runs: Path, name: str, machine: str, seed: int) -> RunDirectory:
@@ -149,10 +134,7 @@ class RunDirectory(TrainingDirectory):
         return TrainingDirectory.is_done(self, fingerprint) and whole
 
     def held_fingerprint(self) -> str | None:
-        """Fingerprint of the model that lies here, or of a training that was broken off; None where there is none.
-
-        Scores may be made anew by the same model, so it is the model that counts, not DONE; a fusion has none.
-        """
+        """The same, but of the model, not of DONE: scores may be made anew by the same model. A fusion has none."""
         if self.fused_members():
             return self.done().get("fingerprint", "")
         have = self.fit_facts()
@@ -204,10 +186,29 @@ class RunDirectory(TrainingDirectory):
         files = {path.relative_to(folder).as_posix(): file_hash(path) for path in paths}
         write_json(folder / "fit.json", {**facts, "machine": self.machine, "files": files})
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """It is not complete meanwhile; an error or interruption leaves it as it was, or says what completes it."""
+        done, aside, before = self.path / "DONE", self.path / ".DONE", self.fit_facts()
+        done.replace(aside)
+        try:
+            yield
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, Exception) and self.fit_facts() == before:  # the complete model is still there
+                aside.replace(done)
+                raise
+            way = f"the change of {self.path} was broken off"
+            way += "; start the same train or enroll again, which completes the run"
+            if isinstance(error, (AsdError, KeyboardInterrupt)):
+                raise type(error)(f"{error}; {way}".removeprefix("; ")) from error
+            log.error("%s", way)  # as where memory runs out
+            raise
+        finally:
+            aside.unlink(missing_ok=True)
+
     def check_version(self, version: int) -> None:
         """Makes sure that the model, where there is one, was made by this version of its detector."""
-        facts = self.fit_facts()
-        if facts and (made_by := facts["version"]) != version:
+        if (made_by := self.fit_facts().get("version", version)) != version:
             raise AsdError(
                 f"{self.model} was made by version {made_by} of its detector and this is version {version}, which "
                 f"computes other scores: train again with overwrite=true, or under another name="
@@ -228,9 +229,8 @@ class RunDirectory(TrainingDirectory):
         known = fingerprint(settings, self.seed, "")
         if self.fit_facts().get("settings", known) != known and not self.config().get("weights"):
             log.warning(
-                "%s/config.yaml holds other options than the model was fitted with (was it cut off or edited?): scores "
-                "may be wrong; copy it again, or start the same train again",
-                self.path,
+                f"{self.path}/config.yaml holds other options than the model was fitted with (was it cut off or "
+                f"edited?): scores may be wrong; copy it again, or start the same train again"
             )
 
     def check_model(self) -> None:
@@ -272,11 +272,9 @@ class RunDirectory(TrainingDirectory):
 
     def scores_of(self, root: Path) -> ScoreFolder | None:
         """The latest scores of the clips under `root`, the run's own or others; None where there are none."""
-        files = [*self.path.glob("scores/clips.json"), *self.path.glob("other/*/clips.json")]
-        files.sort(key=lambda path: path.stat().st_mtime)
-        folders = [ScoreFolder(path.parent, self.machine) for path in files]
+        folders = [self.scores, *(ScoreFolder(path, self.machine) for path in self.path.glob("other/*"))]
         found = [folder for folder in folders if (data := folder.data()) and data.root == written(root)]
-        return found[-1] if found else None
+        return max(found, key=lambda folder: (folder.path / "clips.json").stat().st_mtime, default=None)
 
     def default_scorer(self) -> str:
         """The scorer that stands for the run."""

@@ -58,15 +58,12 @@ class ScoreFolder:
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """All score tables, {scorer: table}."""
-        return {scorer: self._read(scorer) for scorer in self.scorers}
+        return {scorer: self.table(scorer) for scorer in self.scorers}
 
     def table(self, scorer: str) -> pd.DataFrame:
         """The score table of one scorer."""
         if scorer not in self.scorers:
             raise AsdError(f"{self.path} has no scores of scorer={scorer}; it has {', '.join(self.scorers) or 'none'}")
-        return self._read(scorer)
-
-    def _read(self, scorer: str) -> pd.DataFrame:
         path = self.path / f"{scorer}.csv"
         table = read_scores(path)
         machines = {unicodedata.normalize("NFC", name) for name in table["machine"]}

@@ -124,7 +124,11 @@ def read_pairs(path: Path) -> Pairs:
 
 def stored_run(content: Mapping[str, Any], **changes: Any) -> Run:
     """The options that a run was trained with, as its config.yaml holds them, but for `changes`."""
-    _refuse_fusion(content)
+    if members := content.get("members"):
+        raise AsdError(
+            f"this run is a fusion of {', '.join(members)} and has no model of its own; do it with each of them, then "
+            f"fuse them anew with overwrite=true"
+        )
     known = dict(flattened(content))
     if (detector := known.get("detector", DEFAULT_DETECTOR)) not in REGISTRY:
         detector_class(str(detector))  # the package that brings it may be missing here: nothing has to be trained again
@@ -137,12 +141,11 @@ def stored_run(content: Mapping[str, Any], **changes: Any) -> Run:
         ) from error
 
 
-def _refuse_fusion(content: Mapping[str, Any]) -> None:
-    if members := content.get("members"):
-        raise AsdError(
-            f"this run is a fusion of {', '.join(members)} and has no model of its own; do it with each of them, then "
-            f"fuse them anew with overwrite=true"
-        )
+def options_of(run: RunDirectory, **changes: Any) -> Run:
+    """The options that the model of one machine and seed was trained with, but for `changes`."""
+    if not (content := run.config()):
+        raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
+    return stored_run(content, machine=[run.machine], seeds=[run.seed], **changes)
 
 
 def run_config(arguments: Sequence[str]) -> dict[str, Any]:

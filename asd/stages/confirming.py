@@ -11,22 +11,20 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from asd.core.files import append_text, atomic
-from asd.core.runtime import log
 from asd.data.given import clips_of_files
-from asd.data.recordings import Recordings, check, defects, joined
+from asd.data.recordings import Recordings, defects, joined
 from asd.data.remarks import check_units
 from asd.runs import RunDirectory
 from asd.scoring.threshold import how_sure
 from asd.stages.fitting import fitted, store_model, write_job_scores
-from asd.stages.scored_clips import grown, stored_job
+from asd.stages.scored_clips import grown, read_like, stored_job
 from asd.types import AsdError, Clip, Split
 
 
@@ -71,7 +69,7 @@ def confirm(run: RunDirectory, runs: Path, sections: Mapping[str, str]) -> Chang
         entry = {"date": _now(), "files": files}
         facts = run.fit_facts()
         more = {"confirmed.json": {"changes": [*changes, entry]}}
-        with _reopened(run):
+        with run.changing():
             store_model(run, detector, every, facts["settings"], facts["data"], more)
             write_job_scores(replace(job, learn=every), detector, time.perf_counter())
         return _logged(run, "confirmed", entry, len(files), every, before)
@@ -95,7 +93,7 @@ def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
         if not earlier.is_dir():
             raise AsdError(f"{earlier} is gone, so nothing can be taken back; train again with overwrite=true")
         before, last = _threshold(run), changes[-1]
-        with _reopened(run):
+        with run.changing():
             with atomic(run.model) as place:
                 shutil.copytree(earlier, place)
             job, learnt = stored_job(run, runs)
@@ -106,30 +104,9 @@ def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
         return _logged(run, "taken back", last, -len(last["files"]), learnt, before)
 
 
-@contextmanager
-def _reopened(run: RunDirectory) -> Iterator[None]:
-    """The run is not complete meanwhile; an error or interruption leaves it as it was, or says what completes it."""
-    done, aside, facts = run.path / "DONE", run.path / ".DONE", run.model / "fit.json"
-    before = facts.read_bytes()
-    done.replace(aside)
-    try:
-        yield
-    except (Exception, KeyboardInterrupt) as error:
-        if isinstance(error, Exception) and facts.read_bytes() == before:  # the model that was complete is still there
-            aside.replace(done)
-            raise
-        way = f"the change of {run.path} was broken off; start the same train or enroll again, which completes the run"
-        if isinstance(error, (AsdError, KeyboardInterrupt)):
-            raise type(error)(f"{error}; {way}".removeprefix("; ")) from error
-        log.error("%s", way)  # as where memory runs out
-        raise
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def _usable(clips: Sequence[Clip], known: Recordings) -> Recordings:
     """The recordings, none of which is silent or known already."""
-    new = check(clips, sample_rate_hz=known.sample_rate_hz, front_end=known.front_end, resample=True)
+    new = read_like(known, clips)
     if broken := defects(new):
         clip, what = broken[0]
         raise AsdError(f"{clip.path} {what}: it would teach what no machine sounds like, leave it out")

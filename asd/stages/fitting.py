@@ -26,10 +26,10 @@ from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.places import address_of, is_table, written
-from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoredData, ScoreFolder, score_table, stamps_of
+from asd.runs import RunDirectory, ScoredData, ScoreFolder, score_table, stamps_of
 from asd.scoring.threshold import Threshold, fit_threshold, how_sure, share_limit
 from asd.settings.config import Run
-from asd.stages.jobs import Job, TestData
+from asd.stages.jobs import FRONT_END_FILE, RECORDED_FILE, Job, TestData
 from asd.stages.predictions import usable_scores
 from asd.types import Clip, FrontEnd
 
@@ -45,13 +45,12 @@ def fitted(job: Job) -> Detector:
     known = {"seed": job.run.seed, "front_end": job.front_end, "code": job.code_hash, "supplement": job.supplement}
     known["fingerprint"] = job.model_fingerprint
     detector = _detector(job.config, job.config.runs / ".cache", job.run.path, **known)
-    foreign = job.is_foreign()
-    if job.learn is None or (job.run.fit_facts() and not foreign):
+    if job.learn is not None:
+        job.run.make_way(job.model_fingerprint, overwrite=job.config.overwrite)
+    if job.learn is None or job.run.fit_facts():
         job.run.check_model()
         detector.load(job.run.model)
         return detector
-    if foreign:
-        job.run.clear()
     job.run.write_config(job.config.stored())
     if job.config.weights:
         detector.load_weights(job.config.weights)
@@ -76,14 +75,12 @@ def store_model(
     `settings` and `data` are hashes of what decided the model; `more` are JSON files that belong to it, by name.
     `place` is the folder of the model where that is not yet the one of its run.
     """
-    training = pd.DataFrame(detector.score_training(learnt))
-    training.insert(0, "file", [clip.name for clip in learnt.clips])
     n_samples = detector.n_samples if isinstance(detector, Windowed) else None
     window_s = n_samples / learnt.sample_rate_hz if n_samples else None
     with atomic(place or run.model) as folder:
         folder.mkdir()
         detector.save(folder)
-        training.to_csv(folder / "training_scores.csv", index=False)
+        training_scores(detector, learnt).to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", {**detector.facts(), "front_end": learnt.front_end.description()})
         write_json(folder / FRONT_END_FILE, asdict(learnt.front_end))
         write_json(folder / RECORDED_FILE, facts_of(learnt, window_s))
@@ -94,6 +91,11 @@ def store_model(
         facts |= {"code": detector.context.code} if detector.context.code else {}
         facts |= {"sections": learnt.sections, "clip_s": float(np.median(learnt.durations_s))}
         run.seal_model(folder, facts)
+
+
+def training_scores(detector: Detector, learnt: Recordings) -> pd.DataFrame:
+    """Scores of the training clips, none of which meets itself: `file`, and a column per scorer."""
+    return pd.DataFrame({"file": [clip.name for clip in learnt.clips], **detector.score_training(learnt)})
 
 
 def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
@@ -137,23 +139,23 @@ def _scored_data(job: Job, test: TestData) -> ScoredData:
     clips = tuple((clip.name, clip.section, clip.domain or "") for clip in test.clips)
     root = job.config.data_root
     tables = [path for path in ([root] if root.is_file() else root.glob("recordings.*")) if is_table(path)]
-    hashes = {str(path.absolute()): file_hash(path) for path in tables}
-    hashes |= {str(s.path.absolute()): s.content for s in test.recordings.sounds if s.path is not None}
-    contents = {address_of(Path(path)) or path: found for path, found in hashes.items()}
+    hashes = [(path, file_hash(path)) for path in tables]
+    hashes += [(sound.path, sound.content) for sound in test.recordings.sounds if sound.path is not None]
+    contents = {address_of(path) or str(path.absolute()): found for path, found in hashes}
     stamps = stamps_of(contents)
     return ScoredData(written(root), job.test_hash, tuple(trained), clips, test.layout, contents, stamps)
 
 
 def _scored(detector: Detector, test: TestData, *, keep_going: bool) -> tuple[Recordings, Scores, Unscored]:
     """The clips that have scores, their scores, and why the others have none, by file name."""
-    unscored = {clip.name: str(error) for clip, error in test.refused}
-    if not keep_going:
-        return test.recordings, detector.score(test.recordings), unscored
-    refused: list[Refused] = []
-    left, scores = usable_scores(detector, test.recordings, refused)
+    left, refused = test.recordings, list[Refused]()
+    if keep_going:
+        left, scores = usable_scores(detector, left, refused)
+    else:
+        scores = detector.score(left)
     for clip, error in refused:
         log.error("%s gets no score: %s", clip.name, error)
-    return left, scores, unscored | {clip.name: str(error) for clip, error in refused}
+    return left, scores, {clip.name: str(error) for clip, error in (*test.refused, *refused)}
 
 
 def _detector(config: Run, cache: Path, directory: Path, **more: Any) -> Detector:

@@ -15,9 +15,12 @@ from asd.data.given import given_data
 from asd.data.recordings import Recordings, Refused, check, defects, joined
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
 from asd.detectors.windowed import cut_long_recordings
-from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoreFolder
+from asd.runs import RunDirectory, ScoreFolder
 from asd.settings.config import Run
 from asd.types import NEAR, AsdError, Clip, Domain, FrontEnd, Split, named
+
+FRONT_END_FILE = "front_end.json"  # in the folder of a model: the front end that it was trained with
+RECORDED_FILE = "recorded.json"  # the same of `data.remarks.facts_of` of the training clips
 
 
 @dataclass(frozen=True)
@@ -100,12 +103,6 @@ class Job:
             return self.run.scores
         return self.run.other_scores(self.config.data_root, self.test_hash)
 
-    def is_foreign(self) -> bool:
-        """Whether the place holds a model, or half a training, of another configuration or other clips."""
-        if self.learn is None and not self.run.fit_facts():
-            return False  # nothing is learnt, and nothing is there to be used
-        return self.run.held_fingerprint() not in (None, self.model_fingerprint)
-
     def check_place(self) -> None:
         """Refuses to replace a model of another configuration, or the run's own test clips by those of a copy."""
         config, run = self.config, self.run
@@ -114,8 +111,8 @@ class Job:
         if run.model.exists() and run.config().get("detector") == config.detector:
             run.check_version(config.detector_version)
             run.check_code(self.code_hash)
-        if self.is_foreign():
-            raise run.in_the_way()
+        if self.learn is not None or run.fit_facts():  # or nothing is learnt, and nothing is there to be used
+            run.make_way(self.model_fingerprint, overwrite=False)
         if self.learn is None or self.test is None or self.has_own_test_clips():
             return
         if (root := run.data_root()) and (own := root / run.machine).is_dir():

@@ -110,8 +110,8 @@ def _publish(job: Job) -> None:
     if not job.config.overwrite and is_taken(path):
         with suppress(AsdError):  # half of it is there, where bringing it was broken off: it is brought anew
             there = read_json(path, read=read_bytes)
-    if there and fingerprint(there.get("settings"), there.get("data")) != job.run.held_fingerprint():
-        raise job.run.in_the_way()
+    if there:
+        job.run.make_way(fingerprint(there.get("settings"), there.get("data")), overwrite=False)
     publish(job.run.path)
 
 

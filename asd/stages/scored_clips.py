@@ -16,7 +16,7 @@ from asd.data.recordings import Recordings, check, joined
 from asd.detectors.windowed import SAME_LENGTH
 from asd.places import mirrored
 from asd.runs import RunDirectory, ScoreFolder
-from asd.settings.parsing import stored_run
+from asd.settings.parsing import options_of
 from asd.stages.jobs import Job, dataset_of, load_test, prepare
 from asd.types import AsdError, Clip, Split, named, section_name
 
@@ -25,10 +25,7 @@ _NEEDED = ("path", "machine", "score")  # columns of a table of predictions
 
 def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
     """The job of a complete run, as its configuration tells it, and its training clips with those confirmed since."""
-    if not (stored := run.config()):
-        raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
-    name = run.path.parts[-3]  # its folder may have been renamed or copied
-    settings = stored_run(stored, name=name, machine=[run.machine], seeds=[run.seed], runs=runs)
+    settings = options_of(run, name=run.path.parts[-3], runs=runs)  # its folder may have been renamed or copied
     known = run.scores.data()
     if known and not settings.normal and not settings.data_root.exists():  # they were moved, and scored there
         settings = settings.model_copy(update={"data": mirrored(known.root)})
@@ -41,7 +38,7 @@ def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
     clips = clips_of_files([run.path / "confirmed" / file["kept"] for file in files], run.machine, Split.TRAIN)
     sections = [file.get("section", clip.section) for file, clip in zip(files, clips, strict=True)]
     clips = [replace(clip, section=section) for clip, section in zip(clips, sections, strict=True)]
-    learnt = grown(job, _like(job.learn, clips))
+    learnt = grown(job, read_like(job.learn, clips))
     return replace(job, learn=learnt), learnt
 
 
@@ -87,10 +84,11 @@ def predicted_recordings(rows: pd.DataFrame, train: Recordings) -> Recordings:
         )
     clips = clips_of_files(rows["file"].tolist(), rows["machine"].iloc[0], Split.TEST)
     sections = zip(clips, map(section_name, rows["section"]), strict=True)
-    return _like(train, [replace(clip, section=section or clip.section) for clip, section in sections])
+    return read_like(train, [replace(clip, section=section or clip.section) for clip, section in sections])
 
 
-def _like(known: Recordings, clips: Sequence[Clip]) -> Recordings:
+def read_like(known: Recordings, clips: Sequence[Clip]) -> Recordings:
+    """Clips in files, read as recordings that are known."""
     return check(clips, sample_rate_hz=known.sample_rate_hz, front_end=known.front_end, resample=True)
 
 
