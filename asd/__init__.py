@@ -19,7 +19,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import iter_modules, resolve_name
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,28 +34,24 @@ if TYPE_CHECKING:
     from asd.types import AsdError as AsdError
 
 _PLACES = {
-    "fit": "asd.library",
-    "load": "asd.library",
-    "Model": "asd.library",
-    "ClipScore": "asd.stages.predictions",
-    "AsdError": "asd.types",
+    "fit": "asd.library:fit",
+    "load": "asd.library:load",
+    "Model": "asd.library:Model",
+    "ClipScore": "asd.stages.predictions:ClipScore",
+    "AsdError": "asd.types:AsdError",
+    "metrics": "asd.metrics:",
+    "losses": "asd.core.losses:",
+    "networks": "asd.core.networks:",
+    "scoring": "asd.scoring:",
 }
-_PACKAGES = {
-    "metrics": "asd.metrics",
-    "losses": "asd.core.losses",
-    "networks": "asd.core.networks",
-    "scoring": "asd.scoring",
-}
-__all__ = [*_PLACES, *_PACKAGES]
+__all__ = [*_PLACES]
 
 
 def __getattr__(name: str) -> Any:
     """A public name, imported when it is first asked for."""
-    if name in _PLACES:
-        return getattr(import_module(_PLACES[name]), name)
-    if name in _PACKAGES:
-        return import_module(_PACKAGES[name])
-    raise AttributeError(f"module 'asd' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'asd' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
+    return resolve_name(_PLACES[name])
 
 
 def lazy_modules(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

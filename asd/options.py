@@ -54,6 +54,11 @@ def join_names(names: Sequence[str]) -> str:
     return ",".join(f'"{name}"' if "," in name else name for name in names)
 
 
+def machine_options(names: Sequence[str]) -> list[str]:
+    """The option that names machines in a command; none where all are meant."""
+    return [] if [*names] == ["all"] else [f"machine={join_names(names)}"]
+
+
 def run_options(name: str, runs: Path, *more: str) -> str:
     """The options that name a run in a command, quoted for a shell.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +29,7 @@ from asd.data.layouts import REGISTRY, Layout
 from asd.data.layouts.table import read_table
 from asd.data.layouts.words import SAYS_NO_MORE, meaning, names_fault, section_by
 from asd.data.recordings import Recordings, check, in_memory
-from asd.data.remarks import check_units, notices, of_training
+from asd.data.remarks import check_units, notices, of_training, tell
 from asd.places import braced, find_in_tree, is_recording, is_table, mirrored, spelled, walk_tree
 from asd.types import NEAR, AsdError, Clip, FrontEnd, Label, Split, named
 
@@ -64,10 +65,8 @@ def training_recordings(
     else:
         recordings = from_arrays(normal, sample_rate_hz, front_end, Split.TRAIN, machine)
     check_units(recordings)
-    for sentence in notices(recordings):
-        log.info("%s: %s", machine, sentence)
-    for sentence in of_training(recordings):
-        log.warning("%s: %s", machine, sentence)
+    tell(logging.INFO, machine, notices(recordings))
+    tell(logging.WARNING, machine, of_training(recordings))
     return recordings
 
 

@@ -289,9 +289,11 @@ def _codecs(names: list[str]) -> str:
     return " or ".join(["without loss"] * ("" in names) + coded)
 
 
-def tell(level: int, about: str, sentences: Iterable[str], told: set[str]) -> None:
-    """Logs what there is to say of a machine or a recording, unless it was `told`, but for names and numbers."""
+def tell(level: int, about: str, sentences: Iterable[str], told: set[str] | None = None) -> None:
+    """Logs what there is to say of a machine or a recording; but for names and numbers, nothing that was `told`."""
     for sentence in sentences:
-        if (kind := re.sub(r"\(.*\)|[\d.,]+", "", sentence)) not in told:
+        kind = re.sub(r"\(.*\)|[\d.,]+", "", sentence)
+        if told is None or kind not in told:
             log.log(level, "%s: %s", about, sentence)
+        if told is not None:
             told.add(kind)

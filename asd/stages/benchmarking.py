@@ -27,12 +27,13 @@ from asd.evaluation.markdown import check_columns, place_in, without_nan, write_
 from asd.evaluation.markdown import table as markdown_table
 from asd.evaluation.rule import LATEST_YEAR, PLAIN_YEAR, check_labels
 from asd.evaluation.tables import measure_name, rule_name
-from asd.options import Execution, join_names
+from asd.options import Execution, machine_options
 from asd.places import spelled
 from asd.runs import find_runs
 from asd.settings.config import Run
 from asd.settings.parsing import parse
 from asd.settings.stages import Benchmark
+from asd.stages.jobs import machines_of
 from asd.types import AsdError, Label, Split, failures
 
 ORACLE = "oracle: the best per machine by test labels"
@@ -93,7 +94,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
         place_in(config.page, _title(config))
     list_names(config.data)
     dataset = open_data(config.data)
-    machines = dataset.machines() if config.machine == ["all"] else config.machine
+    machines = machines_of(config.machine, dataset)
     check_columns(machines, _FIXED)
     is_plain = config.year is None and not dataset.is_strict
     year = config.year or (PLAIN_YEAR if is_plain else LATEST_YEAR)
@@ -183,7 +184,7 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
     shared += [] if config.year is None else [f"year={config.year}"]
     shared += [f"seeds={','.join(map(str, config.seeds))}", f"overwrite={config.overwrite}"]
     own = {label: [*shared, f"name={run_name(label)}", *options] for label, options in methods.items()}
-    tasks = [{label: [*own[label], f"machine={join_names([machine])}"] for label in own} for machine in machines]
+    tasks = [{label: [*own[label], *machine_options([machine])] for label in own} for machine in machines]
     failed: dict[int, list[Failure]] = {}
     for index, found, error in finished(_work, tasks, config, label="benchmark"):
         where = machines[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -132,7 +133,7 @@ def prepare(
         weights_hash = file_hash(config.weights) if config.weights else ""
     except OSError as error:
         raise AsdError(f"weights={config.weights} cannot be read ({error.strerror}); name an existing file") from error
-    asked = machines_of(config, dataset)
+    asked = machines_of(config.machine, dataset)
     if not dataset.is_strict:
         config = config.model_copy(update={"machine": asked})  # a run remembers what it was asked for
     machines = machines or asked
@@ -198,9 +199,9 @@ def dataset_of(config: Run) -> Dataset:
     return open_data(config.data_root, config.layout, config.machine, config.held_out)
 
 
-def machines_of(config: Run, dataset: Dataset) -> list[str]:
-    """The machines that the options name."""
-    return dataset.machines() if config.machine == ["all"] else config.machine
+def machines_of(asked: list[str], dataset: Dataset) -> list[str]:
+    """The machines that the option `machine` names."""
+    return dataset.machines() if asked == ["all"] else asked
 
 
 def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
@@ -220,10 +221,8 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
             where = f" of section {named(without)}" if len(without) < len(sections) else ""
             log.warning("%s has no %s training clips%s: the other domain stands for both", machine, domain, where)
     if isinstance(dataset, OwnData):
-        for sentence in dataset.notices(machine) + remarks.notices(recordings):
-            log.info("%s: %s", machine, sentence)
-    for sentence in remarks.of_training(recordings) + remarks.mono(recordings, config.year):
-        log.warning("%s: %s", machine, sentence)
+        remarks.tell(logging.INFO, machine, dataset.notices(machine) + remarks.notices(recordings))
+    remarks.tell(logging.WARNING, machine, remarks.of_training(recordings) + remarks.mono(recordings, config.year))
     if not dataset.is_strict and config.window_s is None:
         recordings = cut_long_recordings(recordings, machine)
     least = 1 if config.window_s else config.detector_settings.least_clips()
@@ -255,10 +254,9 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
     for clip, error in refused:
         log.error("%s gets no score: %s", clip.name, error)
     if learnt is None and not dataset.is_strict:
-        for sentence in remarks.notices(recordings):
-            log.info("%s: %s", machine, sentence)
-    for sentence in remarks.of_test(recordings, known) + remarks.mono(recordings, config.year):
-        log.warning("%s: %s", machine, sentence)
+        remarks.tell(logging.INFO, machine, remarks.notices(recordings))
+    doubts = remarks.of_test(recordings, known) + remarks.mono(recordings, config.year)
+    remarks.tell(logging.WARNING, machine, doubts)
     return TestData(recordings, tuple(refused), dataset.layout)
 
 

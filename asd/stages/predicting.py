@@ -27,7 +27,7 @@ from asd.data.layouts.words import is_called_by
 from asd.data.recordings import Refused
 from asd.evaluation.completeness import chosen_runs, missing_runs
 from asd.library import Model, load
-from asd.options import join_names, run_options
+from asd.options import machine_options, run_options
 from asd.places import mirrored, place_name, spelled, written
 from asd.runs import RunDirectory
 from asd.settings.stages import Predict
@@ -106,7 +106,7 @@ def _change(change: Change, config: Predict) -> str:
     """What was done to the bank of a run, how sure it is now, and how to take it back."""
     n, machine = abs(change.n_added), change.run.machine
     what = "added to" if change.n_added > 0 else "taken out of"
-    chosen = run_options(config.name, config.runs, f"machine={join_names([machine])}")
+    chosen = run_options(config.name, config.runs, *machine_options([machine]))
     undo = f"; python -m asd predict {chosen} --undo takes this back"
     return (
         f"{n} recording{'s' * (n > 1)} {what} the bank of {machine}, which holds {change.n_normal} now: threshold "

@@ -66,12 +66,8 @@ def _years_with(dataset: Dataset, machine: str) -> list[int]:
     sections: set[str] = set()
     with suppress(AsdError):  # recordings are named when they are read
         sections = {clip.section for clip in dataset.clips(machine, Split.TRAIN)}
-    sets = {year: (get_year(year).dev, get_year(year).eval) for year in YEARS}
-    return [
-        year
-        for year, (dev, evaluation) in sets.items()
-        if machine in {**dev, **evaluation} and sections <= {*dev.get(machine, ()), *evaluation.get(machine, ())}
-    ]
+    known = {each: {*get_year(each).dev.get(machine, ()), *get_year(each).eval.get(machine, ())} for each in YEARS}
+    return [year for year, own in known.items() if own and sections <= own]
 
 
 def do_jobs(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[RunDirectory, Unscored]]:
@@ -162,7 +158,7 @@ def _do_in_shares(
     config: Run, dataset: Dataset, *, learn: bool, again: bool, command: str
 ) -> tuple[list[RunDirectory], str]:
     """The runs of all jobs that could be done, each machine by itself, and what failed."""
-    machines, is_here, options = machines_of(config, dataset), config.executor == "here", config.stored()
+    machines, is_here, options = machines_of(config.machine, dataset), config.executor == "here", config.stored()
     if not config.keep_going:
         pick_device(config.device)
         for machine in machines:

@@ -28,7 +28,7 @@ from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.leaderboard import board_name
 from asd.evaluation.rule import LATEST_YEAR
 from asd.evaluation.tables import as_markdown
-from asd.options import join_names, run_options
+from asd.options import machine_options, run_options
 from asd.runs import RunDirectory, ScoreFolder, find_runs, years_of
 from asd.scoring.threshold import CONFIDENCE, how_sure
 from asd.settings import stages as options
@@ -60,12 +60,11 @@ def data_check(config: options.DataCheck, inventory: Inventory) -> str:
         return "\n".join([*lines, "all there"])
     for found in defects:
         lines += [f"  {sentence}" for sentence in found.unusable[:_NAMED]]
-        n_more = len(found.unusable) - _NAMED
-        lines += [f"  and {n_more} more of {found.machine} {found.part}"] if n_more > 0 else []
+        if (n_more := len(found.unusable) - _NAMED) > 0:
+            lines.append(f"  and {n_more} more of {found.machine} {found.part}")
     pointed_at = all(found.unusable for found in defects)  # what else is wrong is found by `data` itself
     machines = [*dict.fromkeys(found.machine for found in defects)] if pointed_at else config.machine
-    given = [f"year={config.year}", f"part={config.part}"]
-    given += [] if machines == ["all"] else [f"machine={join_names(machines)}"]
+    given = [f"year={config.year}", f"part={config.part}", *machine_options(machines)]
     given += [f"data={config.data}"] if config.data else []
     given += ["overwrite=true"] if pointed_at else []
     advice = f"python -m asd data {shlex.join(given)}"
@@ -90,11 +89,10 @@ def train(config: Run, runs: Sequence[RunDirectory]) -> str:
 
 def enroll(config: Enroll, runs: Sequence[RunDirectory]) -> str:
     """How sure each model can be, and how it grows."""
-    lines = []
+    lines, rate = [], config.decision.false_alarm_rate
     for run in runs:
         bound = run.scores.thresholds()[run.default_scorer()]["false_alarm_bound"]
         lines.append(f"{run.machine}: {how_sure(len(run.training_scores()), bound)} ({run.path})")
-        rate = config.decision.false_alarm_rate
         if rate is not None and bound > rate:
             needed = math.ceil(math.log1p(-CONFIDENCE) / math.log1p(-rate))
             lines.append(f"  for {rate:.0%} it takes {needed}: confirm normal recordings as they come")
@@ -134,7 +132,7 @@ def _after_evaluation(config: options.Evaluate, result: dict[str, Any]) -> str:
     run = run_options(config.name, config.runs)
     if config.part == "eval" and not config.data:
         given = config.model_dump(include={"runs", "year", "ground_truth"}, exclude_unset=True, exclude_none=True)
-        words = ["part=eval", *(f"{key}={value}" for key, value in given.items()), *_machines(config)]
+        words = ["part=eval", *(f"{key}={value}" for key, value in given.items()), *machine_options(config.machine)]
         return f"leaderboard {shlex.join(words)}"
     measured = chosen_runs(config.runs, config.name, config.machine)
     year = config.year or max(years_of(measured), default=result["year"])  # the rule of 2020 may stand in for its own
@@ -173,13 +171,13 @@ def submit(config: options.Submit, result: Package) -> str:
     folder = result.zip.with_suffix("")
     if not result.written:
         return "\n".join([f"dry run: {result.zip} would hold", *result.lines(), "nothing was written"])
-    lines = [f"packaged: {folder} and {result.zip}", *findings_lines(result.findings)]
+    last = f"next: python -m asd validate {shlex.quote(str(folder))} year={config.year}"
     if result.is_rehearsal:
-        why = f"this is not the whole evaluation set of {config.year}, which"
-        return "\n".join(
-            [*lines, f"{why} `validate` and `bundle` expect unless data= names the folder of its recordings"]
+        last = (
+            f"this is not the whole evaluation set of {config.year}, which `validate` and `bundle` expect unless data= "
+            f"names the folder of its recordings"
         )
-    return "\n".join([*lines, f"next: python -m asd validate {shlex.quote(str(folder))} year={config.year}"])
+    return "\n".join([f"packaged: {folder} and {result.zip}", *findings_lines(result.findings), last])
 
 
 def bundle(config: options.Bundle, result: Package) -> str:
@@ -233,7 +231,7 @@ def _evaluate(name: str, config: Run | Fuse, year: int, folders: Folders, *more:
     scorer = next(folder.scorers[0] for folder in folders.values() if folder.scorers)
     # A part is evaluated where it is asked for
     is_part = others or missing_scores(folders, scorer) or absent_machines(folders, ())
-    machines = [f"machine={join_names(compared)}"] if is_part else _machines(config)
+    machines = machine_options(compared if is_part else config.machine)
     return f"{note}next: python -m asd evaluate {run_options(name, config.runs, *machines, *more)}"
 
 
@@ -286,10 +284,5 @@ def _false_alarms(folders: Sequence[ScoreFolder], scorer: str) -> str:
 
 
 def _predict(config: Run) -> str:
-    return (
-        f"python -m asd predict {run_options(config.run_name, config.runs, *_machines(config))} audio=<new recordings>"
-    )
-
-
-def _machines(config: Run | Fuse | options.Evaluate) -> list[str]:
-    return [] if config.machine == ["all"] else [f"machine={join_names(config.machine)}"]
+    chosen = run_options(config.run_name, config.runs, *machine_options(config.machine))
+    return f"python -m asd predict {chosen} audio=<new recordings>"

@@ -33,11 +33,12 @@ from asd.data.dataset import data_hash, open_data
 from asd.evaluation.markdown import check_columns
 from asd.evaluation.markdown import table as markdown_table
 from asd.evaluation.rule import LATEST_YEAR, PLAIN_YEAR, check_labels
-from asd.options import join_names
+from asd.options import machine_options
 from asd.places import spelled, written
 from asd.settings.config import Run
 from asd.settings.stages import Sweep
 from asd.stages import trials
+from asd.stages.jobs import machines_of
 from asd.stages.trials import COMPLETE, FAILED, Options, Result, Space, Trial, draws
 from asd.types import AsdError, Label, Split
 
@@ -66,7 +67,7 @@ def sweep(config: Sweep) -> Swept:
         every = trials.grid(space) if config.method == "grid" else draws(space, config.trials, config.seed)
     list_names(config.data)
     dataset = open_data(config.data)
-    machines = dataset.machines() if config.machine == ["all"] else config.machine
+    machines = machines_of(config.machine, dataset)
     check_columns(machines, [*_COLUMNS, *space])
     year = config.year if config.year is not None else LATEST_YEAR if dataset.is_strict else PLAIN_YEAR
     for machine in machines:
@@ -113,8 +114,7 @@ def summary(config: Sweep, found: Swept) -> str:
     figure = ", importance.png" if (found.folder / "importance.png").exists() else ""
     lines.append(f"written to {found.folder}: sweep.md, sweep.csv, best.yaml{each}{figure}")
     best = [spelled(f"config={found.folder / 'best.yaml'}"), spelled(f"data={config.data}")]
-    best += [] if config.machine == ["all"] else [f"machine={join_names(config.machine)}"]
-    best += [] if config.year is None else [f"year={config.year}"]
+    best += [*machine_options(config.machine), *([] if config.year is None else [f"year={config.year}"])]
     return "\n".join([*lines, f"next: python -m asd train {shlex.join(best)} name=best"])
 
 
