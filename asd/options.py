@@ -2,6 +2,12 @@
 
 One model per thing is at once the argument of a constructor and a part of the command line: the field is the
 option, its `description` the help text. Nothing declares an option twice.
+
+Args:
+    names: such as those of machines.
+    name, runs: of a run, and the folder of all runs.
+    options: values by name, nested.
+    stages: models of options by the names of stages.
 """
 
 from __future__ import annotations
@@ -50,7 +56,7 @@ def split_names(value: str) -> list[str]:
 
 
 def join_names(names: Sequence[str]) -> str:
-    """Names, such as those of machines, as a list with commas that `split_names` reads back."""
+    """Names as a list with commas that `split_names` reads back."""
     return ",".join(f'"{name}"' if "," in name else name for name in names)
 
 
@@ -60,12 +66,7 @@ def machine_options(names: Sequence[str]) -> list[str]:
 
 
 def run_options(name: str, runs: Path, *more: str) -> str:
-    """The options that name a run in a command, quoted for a shell.
-
-    Args:
-        name, runs: of the run, and the folder of all runs.
-        more: options that follow them.
-    """
+    """The options that name a run in a command, and `more` that follow them, quoted for a shell."""
     place = [] if runs == Path("runs") else [f"runs={runs}"]
     return shlex.join([f"name={name}", *place, *more])
 
@@ -132,12 +133,7 @@ NO_RESULT: dict[str, Any] = {"changes_result": False}  # json_schema_extra of an
 
 
 def flattened(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Options by their full names, such as `training.epochs`.
-
-    Args:
-        options: nested.
-        prefix: of every name.
-    """
+    """Options by their full names, such as `training.epochs`, behind a prefix."""
     for key, value in options.items():
         if isinstance(value, Mapping):
             yield from flattened(value, f"{prefix}{key}.")

@@ -7,6 +7,11 @@ touched here.
 A recording has one name, however it is spelled: tables are written by hand and by other programs and systems, and what
 they call `fan\\train\\Clip 1.WAV ` lies on the disk as `Clip 1.wav`, on a Mac with its accents apart. Everything that
 joins rows with recordings joins them by `recording_key`, and says which of both are left over.
+
+Args:
+    place: a path or an address.
+    path, folder: which may be the mirror of an address.
+    names, others: of recordings, spelled in any way.
 """
 
 from __future__ import annotations
@@ -45,8 +50,7 @@ def is_address(place: object) -> bool:
 def mirrored(place: str | Path) -> Path:
     """The folder or file that stands for an address; a path stands for itself, from ~ on for one of the user's.
 
-    Raises:
-        AsdError: an address without a place in it, with one slash, with . or .. on the way, or with a password.
+    `AsdError` for an address without a place in it, with one slash, with . or .. on the way, or with a password.
     """
     if _HALF.match(str(place)) and not os.path.exists(str(place).partition("/")[0]):
         what = spelled(f"{place} has one slash where an address has two, as s3://bucket/folder")
@@ -147,24 +151,14 @@ def forbidden(path: Path) -> AsdError:
 
 
 def unreadable(path: Path, error: Exception, sentence: str) -> AsdError:
-    """The error for a file that cannot be read: for want of permission, or for another reason.
-
-    Args:
-        path: of the file.
-        error: what reading it raised.
-        sentence: the error for another reason, with the file and the way out.
-    """
+    """The `AsdError` for what reading a file raised: for want of permission, or for another reason the sentence."""
     return forbidden(path) if isinstance(error, PermissionError) else AsdError(sentence)
 
 
 def table_text(content: bytes) -> str:
     """Text of a table in UTF-8, or as spreadsheets write it: in UTF-16 with a mark, or the 8-bit characters of Windows.
 
-    Args:
-        content: of the file.
-
-    Raises:
-        UnicodeDecodeError: it is none of these.
+    `UnicodeDecodeError` where it is none of these.
     """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16")
@@ -185,15 +179,7 @@ def check_listed(folder: Path) -> None:
 
 
 def find_recordings(folder: Path, pattern: str = "*") -> list[Path]:
-    """The recordings in a folder, sorted by path; empty where there is no such folder.
-
-    Args:
-        folder: where to look.
-        pattern: as in `Path.glob`.
-
-    Raises:
-        AsdError: the folder may not be read.
-    """
+    """The recordings in a folder, sorted by path; none where there is no such folder, `AsdError` for a closed one."""
     check_listed(folder)
     return sorted(path for path in folder.glob(pattern) if is_recording(path))
 
@@ -207,12 +193,7 @@ def find_in_tree(folder: Path) -> list[Path]:
 
 
 def walk_tree(folder: Path, around: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """All files under a folder, hidden ones left out.
-
-    Args:
-        folder: where to look.
-        around: folders that were gone through to get here, without links.
-    """
+    """All files under a folder, hidden ones left out; `around` are the folders gone through to get here."""
     real = folder.resolve()
     if real in around:
         return
@@ -250,12 +231,7 @@ def recording_key(name: str) -> str:
 
 
 def unmatched(names: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Those names that denote none of the recordings `others`, sorted and each once, as they are spelled.
-
-    Args:
-        names: spelled in any way.
-        others: names of recordings.
-    """
+    """Those names that denote none of the recordings `others`, sorted and each once, as they are spelled."""
     known = {recording_key(other) for other in others}
     return sorted({name for name in names if recording_key(name) not in known})
 

@@ -5,6 +5,11 @@ Conventions used everywhere:
     - a higher score means more anomalous;
     - a section is the two-digit string of the file name ("00"); the machine IDs of 2020 are sections too;
     - `None` for a domain, label or attribute means "not known", never "normal" or "source".
+
+Args:
+    value, choices, what: what was given, all that it may be, and the name of the option.
+    names: such as those of recordings, in the order wanted.
+    written, given: a section or a number as a person or a spreadsheet writes it.
 """
 
 from __future__ import annotations
@@ -137,16 +142,7 @@ def in_utf8(text: str) -> str:
 
 
 def one_of(value: str, choices: Sequence[str], what: str) -> str:
-    """The value itself, where it is one of the choices.
-
-    Args:
-        value: what was given.
-        choices: all names that it may be.
-        what: name of the option, for the message.
-
-    Raises:
-        AsdError: it is none of them.
-    """
+    """The value itself; `AsdError` where it is none of the choices."""
     if value not in choices:
         raise AsdError(f"{what}={value} is unknown; there are {', '.join(choices)}")
     return value
@@ -162,22 +158,15 @@ MOST_NAMED = 5  # names in a sentence
 
 
 def named(names: Sequence[str], most: int = MOST_NAMED) -> str:
-    """Names for a sentence: "a.wav, b.wav", or the first of them and how many more there are.
-
-    Args:
-        names: such as those of recordings, in the order wanted.
-        most: how many names are spelled out.
-    """
+    """Names for a sentence: "a.wav, b.wav", or `most` of them and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def failures(every: Sequence[object], more: str) -> str:
-    """The message of an error about several failures: "1 failed: fan (why); done: pump".
+    """The message of an error about several failures, each in a line from three on: "1 failed: fan (why); done: pump".
 
-    Args:
-        every: what failed, with the reason; from three on, each has a line of its own.
-        more: what is said behind them.
+    `every` is what failed, with the reason, and `more` what is said behind them.
     """
     head, told = f"{len(every)} failed:", [str(each) for each in every]
     if len(told) < 3:
@@ -198,16 +187,7 @@ def plain_number(written: str) -> str:
 
 
 def section_among(known: Sequence[str], given: str, machine: str) -> str:
-    """A section that a model was trained on, such as "03".
-
-    Args:
-        known: all sections of the model.
-        given: the section, however it is written: 3 is 03.
-        machine: machine of the model, for messages.
-
-    Raises:
-        AsdError: the model was not trained on it.
-    """
+    """A section, such as "03", among those `known` to the model of a machine; `AsdError` where it is none of them."""
     section = section_name(given)
     if not given or section not in known:
         raise AsdError(f"section={given} is none that the model of {machine} was trained on; it has {', '.join(known)}")

@@ -78,13 +78,7 @@ def parse(
 
 
 def keys(stage: type[Settings]) -> list[str]:
-    """Names of all options of a stage.
-
-    Example:
-        >>> from asd.settings.config import Demo
-        >>> keys(Demo)
-        ['data', 'runs', 'out']
-    """
+    """Names of all options of a stage."""
     return [name for name, _, _ in stage.declared()]
 
 
