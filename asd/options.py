@@ -161,14 +161,16 @@ class Settings(BaseModel):
             return value
         field = cls.model_fields[info.field_name or ""]
         parts = [field.annotation, *field.metadata, *_parts(field.annotation)]
-        if value == "" and Path in parts:
+        if Path not in parts:
+            return value
+        if value == "":
             raise ValueError("it is empty; name a place or leave the option out")
-        if Path in parts and TO_MIRROR not in parts and is_address(value):
+        if TO_MIRROR not in parts and is_address(value):
             raise ValueError(
                 "this option takes a folder or file of this computer, not an address; copy there or from there by the "
                 "storage's own tools"
             )
-        return os.path.expanduser(value) if Path in parts else value
+        return os.path.expanduser(value)
 
     @classmethod
     def declared(cls, prefix: str = "") -> Iterator[tuple[str, type[Settings], FieldInfo]]:

@@ -77,7 +77,8 @@ def evaluate(config: options.Evaluate) -> dict[str, Any]:
     if config.out:
         raise AsdError(f"out={config.out} is for submissions, and a run keeps its results; name a copy with json=")
     name = config.name
-    around = place_in(config.page, f"decisions of {name}") if config.page else None
+    if config.page:
+        place_in(config.page, f"decisions of {name}")  # or it is refused, before anything is written
     part, truth = config.part, config.ground_truth
     year, plain = meant_year(config.runs, name, config.machine, config.data, config.year, by_names=part == "dev")
     scores = labelled_scores(config.runs, name, year, config.machine, config.data, part=part, ground_truth=truth)
@@ -89,9 +90,9 @@ def evaluate(config: options.Evaluate) -> dict[str, Any]:
     warn_of_run(config.runs, name)
     if config.json_:
         write_json(config.json_, evaluation)
-    if config.page and around:
-        before, after = around
-        write_text(config.page, f"{before}\n\n{decisions_as_markdown(evaluation)}\n\n{after}")
+    if config.page:
+        table = f"\n\n{decisions_as_markdown(evaluation)}\n\n"
+        write_text(config.page, table.join(place_in(config.page, f"decisions of {name}")))
     return evaluation
 
 

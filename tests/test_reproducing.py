@@ -86,12 +86,12 @@ def test_what_is_published_is_shown_beside_a_method_that_there_is() -> None:
     page = (CONFIGS.parent / "docs/benchmark.md").read_text()
     for year, rows in published.items():
         for row in rows:
-            label = row["ours"].split(" / ")[0]
+            label = row.ours.split(" / ")[0]
             assert label in {*methods, *of_beats}
-            assert 40 < row["score"] < 100
+            assert 40 < row.score < 100
             words = f"year={year}" + (" methods=configs/reproduce_beats.yaml" if label in of_beats else "")
-            cells = (year, row["system"], row["part"], f"{row['score']:.2f}", row["source"])
-            assert f"| {' | '.join(map(str, cells))} | `make reproduce {words}` | `{row['ours']}` |" in page
+            cells = (year, row.system, row.part, f"{row.score:.2f}", row.source)
+            assert f"| {' | '.join(map(str, cells))} | `make reproduce {words}` | `{row.ours}` |" in page
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from asd.core.files import read_json
 from asd.core.runtime import log
@@ -132,25 +132,18 @@ def warn_of_run(runs: Path, name: str) -> None:
     _warn_of_other_options(runs / name, complete)
 
 
-class _Made(NamedTuple):
-    """What was made of scores, and the file that tells of which."""
-
-    what: Path
-    file: Path  # its "scored" holds the hash of each folder of scores, by its path
-    root: Path  # where these paths begin
-    way: str  # how to make it anew
-
-
 def _warn_of_stale(runs: Path, name: str, complete: Sequence[RunDirectory]) -> None:
     """Names recordings that are others since they were scored, and what was made of scores that are others since."""
     place = runs / name
     evaluated, ranked = (f"`{stage}` with the same options writes it anew" for stage in ("evaluate", "leaderboard"))
-    made = [_Made(path, path, place, evaluated) for path in sorted(place.glob("evaluation*.json"))]
-    made += [_Made(place / "report.html", path, place, "`report` writes it anew") for path in place.glob("report.json")]
+    # What was made, the file whose "scored" holds the hash of each folder of scores by its path, where paths begin, and
+    # how to make it anew.
+    made = [(path, path, place, evaluated) for path in sorted(place.glob("evaluation*.json"))]
+    made += [(place / "report.html", path, place, "`report` writes it anew") for path in place.glob("report.json")]
     pictures = sorted(place.rglob("explain/scored.json"))
-    made += [_Made(path.parent, path, place, "`explain` writes them anew") for path in pictures]
-    made += [_Made(run.path, run.path / "DONE", runs, "fuse anew with overwrite=true") for run in complete]
-    made += [_Made(path, path, runs, ranked) for path in sorted(runs.glob("leaderboard*.json"))]
+    made += [(path.parent, path, place, "`explain` writes them anew") for path in pictures]
+    made += [(run.path, run.path / "DONE", runs, "fuse anew with overwrite=true") for run in complete]
+    made += [(path, path, runs, ranked) for path in sorted(runs.glob("leaderboard*.json"))]
     for machine, run in {run.path.parent: run for run in complete}.items():  # all seeds have the same clips
         if changes := run.scores.changes():
             more = f" (and so have {len(changes) - 1} more)" if len(changes) > 1 else ""

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import Field, create_model, model_validator
 
 from asd.challenge.years import get_year
+from asd.core.runtime import fingerprint, own_code
 from asd.core.tracking import TrackerName
 from asd.data.dataset import HELD_OUT
 from asd.data.supplemental import SupplementalPolicy
@@ -171,8 +172,6 @@ class Run(Execution):
     @property
     def own_code(self) -> str:
         """Hash of what decides the scores and is no part of this package: code of one's own, a checkpoint's content."""
-        from asd.core.runtime import fingerprint, own_code
-
         options = self.detector_settings
         code = own_code([detector_class(self.detector), *options.own_classes()])
         if not (files := options.own_files()):

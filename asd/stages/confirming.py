@@ -72,7 +72,7 @@ def confirm(run: RunDirectory, runs: Path, sections: Mapping[str, str]) -> Chang
         with run.changing():
             store_model(run, detector, every, facts["settings"], facts["data"], more)
             write_job_scores(replace(job, learn=every), detector, time.perf_counter())
-        return _logged(run, "confirmed", entry, len(files), every, before)
+        return _logged(run, "confirmed", entry, every, before)
 
 
 def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
@@ -101,7 +101,7 @@ def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
         shutil.rmtree(earlier)
         for file in last["files"]:
             (run.path / "confirmed" / file["kept"]).unlink(missing_ok=True)
-        return _logged(run, "taken back", last, -len(last["files"]), learnt, before)
+        return _logged(run, "taken back", last, learnt, before)
 
 
 def _usable(clips: Sequence[Clip], known: Recordings) -> Recordings:
@@ -142,21 +142,15 @@ def _threshold(run: RunDirectory) -> dict[str, Any]:
     return run.scores.thresholds()[run.default_scorer()]
 
 
-def _logged(
-    run: RunDirectory, what: str, entry: dict[str, Any], n_added: int, learnt: Recordings, before: dict[str, Any]
-) -> Change:
+def _logged(run: RunDirectory, what: str, entry: dict[str, Any], learnt: Recordings, before: dict[str, Any]) -> Change:
     """The change, after it was written down."""
     after, n_normal = _threshold(run), len({clip.path for clip in learnt.clips})
-    line = {
-        "date": _now(),
-        "change": what,
-        "files": [file["path"] for file in entry["files"]],
-        "n_normal": n_normal,
-        "threshold_before": before["value"],
-        "threshold_after": after["value"],
-    }
+    files = [file["path"] for file in entry["files"]]
+    line = {"date": _now(), "change": what, "files": files, "n_normal": n_normal}
+    line |= {"threshold_before": before["value"], "threshold_after": after["value"]}
     append_text(run.path / "confirmed.jsonl", json.dumps(line) + "\n")
     sure = how_sure(n_normal, after["false_alarm_bound"]) if n_normal == len(learnt) else ""
+    n_added = len(files) if what == "confirmed" else -len(files)
     return Change(run, n_added, n_normal, before["value"], after["value"], sure)
 
 

@@ -69,10 +69,9 @@ def report(config: Report) -> WrittenReport:
         tables = _scored(runs, scorer)
     scored = []
     for run, table in tables.items():
-        if len(table):  # predictions tell their threshold
-            threshold = float(table["threshold"].iloc[0]) if "threshold" in table else threshold_of(run, scorer)
+        if len(table):
             training = run.training_scores()[scorer].to_numpy(float)
-            scored.append(MachineScores(run.machine, table, threshold, training))
+            scored.append(MachineScores(run.machine, table, float(table["threshold"].iloc[0]), training))
     numbers = None if config.predictions else _numbers(config, name, every, scorer)
     page = PageMedia(0)
     parts = []
@@ -118,13 +117,14 @@ def summary(config: Report, result: WrittenReport) -> str:
 
 
 def _scored(runs: Mapping[str, RunDirectory], scorer: str) -> dict[RunDirectory, pd.DataFrame]:
-    """The scores of a run's own test clips."""
+    """The scores of a run's own test clips, with their threshold."""
     if not any(run.scores.scorers for run in runs.values()):
         raise AsdError(
             f"no test clips of {next(iter(runs.values())).path.parents[1]} were scored; put some into test/ and "
             f"`score` them, or `predict audio=...` and `report predictions=...`"
         )
-    return {run: run.scores.table(scorer).reset_index(drop=True) for run in runs.values()}
+    tables = {run: run.scores.table(scorer) for run in runs.values()}
+    return {run: table.assign(threshold=threshold_of(run, scorer)) for run, table in tables.items()}
 
 
 def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores, page: PageMedia) -> ShownClips:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from asd.challenge.files import list_machines
 from asd.challenge.years import get_year
@@ -62,24 +63,28 @@ def summary(config: Reproduce, page: str) -> str:
     return f"{page}\nwritten to {config.runs / str(config.year)}/reproduce.md"
 
 
-def read_published(path: Path) -> dict[int, list[dict[str, Any]]]:
-    """Published official scores by year: system, part, score (per cent), ours (`method / scorer`), source."""
-    content = read_yaml(path, "published=")
-    rows = [row for each in content.values() for row in (each if isinstance(each, list) else [None])]
-    if not all(map(_is_published, rows)) or not all(isinstance(year, int) for year in content):
-        raise AsdError(f"published={path} is no list of part (dev or eval), score (a number), source, system and ours")
-    return content
+class Published(BaseModel):
+    """An official score as it was published."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    system: str
+    part: Literal["dev", "eval"]
+    score: float  # in per cent
+    source: str
+    ours: str = ""  # method / scorer
 
 
-def _is_published(row: Any) -> bool:
-    """Whether a row has what a published score needs."""
-    keys = {"system", "part", "score", "source"}
-    if not isinstance(row, dict) or not keys <= {*row} <= {*keys, "ours"} or row["part"] not in PARTS:
-        return False
-    return isinstance(row["score"], (int, float)) and all(isinstance(row[key], str) for key in {*row} - {"score"})
+def read_published(path: Path) -> dict[int, list[Published]]:
+    """Published official scores by year."""
+    try:
+        return TypeAdapter(dict[int, list[Published]]).validate_python(read_yaml(path, "published="), strict=True)
+    except ValidationError as error:
+        raise AsdError(
+            f"published={path} is no list of part (dev or eval), score (a number), source, system and ours"
+        ) from error
 
 
-def _as_page(year: int, tables: dict[str, pd.DataFrame], published: list[dict[str, Any]]) -> str:
+def _as_page(year: int, tables: dict[str, pd.DataFrame], published: list[Published]) -> str:
     """The tables of a year as Markdown."""
     ours = {
         (part, f"{row['method']} / {row['scorer']}"): f"{100 * row['official_score']:.2f}"
@@ -87,11 +92,10 @@ def _as_page(year: int, tables: dict[str, pd.DataFrame], published: list[dict[st
         for row in table.to_dict("records")
     }
     head = ["system", "part", "published", "ours", "our method / scorer", "source"]
-    rows = []
-    for row in published:
-        method = row.get("ours", "")
-        rows.append([row["system"], row["part"], f"{row['score']:.2f}", ours.get((row["part"], method), ""), method])
-        rows[-1].append(row["source"])
+    rows = [
+        [each.system, each.part, f"{each.score:.2f}", ours.get((each.part, each.ours), ""), each.ours, each.source]
+        for each in published
+    ]
     parts = [f"## {PARTS[part]} of {year}\n\n{as_markdown(table)}" for part, table in tables.items()]
     if rows:
         lines = [f"## Published scores of {year} beside ours\n", *markdown_table(head, rows), ""]

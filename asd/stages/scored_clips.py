@@ -20,8 +20,6 @@ from asd.settings.parsing import options_of
 from asd.stages.jobs import Job, dataset_of, load_test, prepare
 from asd.types import AsdError, Clip, Split, named, section_name
 
-_NEEDED = ("path", "machine", "score")  # columns of a table of predictions
-
 
 def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
     """The job of a complete run, as its configuration tells it, and its training clips with those confirmed since."""
@@ -115,7 +113,7 @@ def _read_predictions(path: Path) -> pd.DataFrame:
     list_names(path)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if missing := [column for column in _NEEDED if column not in table]:
+        if missing := [column for column in ("path", "machine", "score") if column not in table]:
             raise ValueError(f"it has no column {missing[0]}")
         if not isinstance(table.index, pd.RangeIndex):  # pandas takes the cells that are too many for names of rows
             raise ValueError("its rows have more cells than its first line names, as by a decimal comma")
