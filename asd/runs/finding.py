@@ -156,7 +156,7 @@ def _warn_of_stale(runs: Path, name: str, complete: Sequence[RunDirectory]) -> N
 
 def _warn_of_other_options(place: Path, complete: Sequence[RunDirectory]) -> None:
     """Names machines of a run that were trained with other options: one configuration is to serve every machine."""
-    machines: dict[tuple[int, str], list[str]] = {}
+    machines: dict[int, dict[str, list[str]]] = {}  # by seed and options
     for run in complete:
         try:
             settings = run.fit_facts().get("settings")
@@ -164,9 +164,9 @@ def _warn_of_other_options(place: Path, complete: Sequence[RunDirectory]) -> Non
             log.warning("%s", error)
             continue
         if settings:  # a fusion has none
-            machines.setdefault((run.seed, settings), []).append(run.machine)
-    for seed in sorted({seed for seed, _ in machines}):
-        first, *others = [found for (of, _), found in machines.items() if of == seed]
+            machines.setdefault(run.seed, {}).setdefault(settings, []).append(run.machine)
+    for seed in sorted(machines):
+        first, *others = machines[seed].values()
         if others:
             log.warning(
                 f"{place}: {others[0][0]} of seed {seed} was trained with other options than {first[0]}: a score over "

@@ -192,18 +192,16 @@ def thresholds_of(
 
     `learnt` are these clips where they are at hand: conditions that lie above the threshold more often are told then.
     """
-    decision = config.decision.model_dump()
-    found = {}
-    for scorer in detector.scorers:
-        normal = detector.calibration.get(scorer, training[scorer].to_numpy(float))
-        found[scorer] = fit_threshold(normal, **decision, scorer=None)
-    default = found[detector.scorers[0]]
+    decision, own = config.decision.model_dump(), detector.calibration
+    normal = {scorer: own.get(scorer, training[scorer].to_numpy(float)) for scorer in detector.scorers}
+    found = {scorer: fit_threshold(scores, **decision, scorer=None) for scorer, scores in normal.items()}
+    first = detector.scorers[0]
+    default = found[first]
     if fallen_back := [scorer for scorer, threshold in found.items() if threshold.fallback]:
-        first, *others = fallen_back
-        more = f"; so it is with {', '.join(others)}" if others else ""
+        more = f"; so it is with {', '.join(fallen_back[1:])}" if len(fallen_back) > 1 else ""
         level = logging.WARNING if default.fallback and default.method == "bound" else logging.INFO
-        log.log(level, "threshold of %s of %s: %s%s", first, machine, found[first].fallback, more)
-    if len(training) > 1 and training[detector.scorers[0]].nunique() == 1:
+        log.log(level, "threshold of %s of %s: %s%s", fallen_back[0], machine, found[fallen_back[0]].fallback, more)
+    if len(training) > 1 and training[first].nunique() == 1:
         log.warning(
             f"{machine}: all {len(training)} normal recordings score the same, so nothing tells how far a new one may "
             f"lie: expect each to be above the threshold; give more recordings, or longer ones to enroll"
@@ -215,10 +213,10 @@ def thresholds_of(
             promise = f"{len(training)} windows of {n_recordings} normal recordings promise nothing of new ones"
         way = "give more, or set window_s=1 as enroll does, which compares windows of them"
         log.warning("%s: %s; %s", machine, promise, way)
-    if learnt is not None and detector.scorers[0] not in detector.calibration:
+    if learnt is not None and first not in own:
         clips = {clip.name: clip for clip in learnt.clips}
         known = training[training["file"].isin([*clips])]  # without what was confirmed as normal since
-        above = default.decide(known[detector.scorers[0]].to_numpy(float))
+        above = default.decide(known[first].to_numpy(float))
         warn_of_conditions([clips[name] for name in known["file"]], above, default, machine)
     return found
 

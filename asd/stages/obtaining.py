@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -201,10 +201,11 @@ def _fetch_all(targets: Sequence[Target], year: Year, config: Data) -> dict[Targ
         bar.update(n_bytes)
 
     with bar, ThreadPoolExecutor(config.workers) as pool:
-        futures: dict[Future[None], Target] = {}
         try:
-            for target, remote in remotes.items():
-                futures[pool.submit(_fetch, target, remote, year, config, patience, on_bytes)] = target
+            futures = {
+                pool.submit(_fetch, target, remote, year, config, patience, on_bytes): target
+                for target, remote in remotes.items()
+            }
             for future in as_completed(futures):
                 with _noted(failed, target := futures[future], config):
                     future.result()

@@ -63,15 +63,7 @@ def report(config: Report) -> WrittenReport:
     for run in runs.values():
         fetch(run.path)
     scorer = config.scorer or next(iter(runs.values())).default_scorer()
-    if config.predictions:  # their clips have no labels unless a column says so
-        tables = predicted_tables(config.predictions, [*runs.values()], scorer)
-    else:
-        tables = _scored(runs, scorer)
-    scored = []
-    for run, table in tables.items():
-        if len(table):
-            training = run.training_scores()[scorer].to_numpy(float)
-            scored.append(MachineScores(run.machine, table, float(table["threshold"].iloc[0]), training))
+    scored = _scored(config, [*runs.values()], scorer)
     numbers = None if config.predictions else _numbers(config, name, every, scorer)
     page = PageMedia(0)
     parts = []
@@ -116,15 +108,23 @@ def summary(config: Report, result: WrittenReport) -> str:
     )
 
 
-def _scored(runs: Mapping[str, RunDirectory], scorer: str) -> dict[RunDirectory, pd.DataFrame]:
-    """The scores of a run's own test clips, with their threshold."""
-    if not any(run.scores.scorers for run in runs.values()):
+def _scored(config: Report, runs: Sequence[RunDirectory], scorer: str) -> list[MachineScores]:
+    """The scores of the run's own test clips, or of predictions: their clips have no labels unless a column says so."""
+    if config.predictions:
+        tables = predicted_tables(config.predictions, runs, scorer)
+    elif any(run.scores.scorers for run in runs):
+        tables = {run: run.scores.table(scorer).assign(threshold=threshold_of(run, scorer)) for run in runs}
+    else:
         raise AsdError(
-            f"no test clips of {next(iter(runs.values())).path.parents[1]} were scored; put some into test/ and "
-            f"`score` them, or `predict audio=...` and `report predictions=...`"
+            f"no test clips of {runs[0].path.parents[1]} were scored; put some into test/ and `score` them, or "
+            f"`predict audio=...` and `report predictions=...`"
         )
-    tables = {run: run.scores.table(scorer) for run in runs.values()}
-    return {run: table.assign(threshold=threshold_of(run, scorer)) for run, table in tables.items()}
+    training = {run: run.training_scores()[scorer].to_numpy(float) for run in tables}
+    return [
+        MachineScores(run.machine, table, float(table["threshold"].iloc[0]), training[run])
+        for run, table in tables.items()
+        if len(table)
+    ]
 
 
 def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores, page: PageMedia) -> ShownClips:

@@ -34,8 +34,7 @@ def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
     if not files:
         return job, job.learn
     clips = clips_of_files([run.path / "confirmed" / file["kept"] for file in files], run.machine, Split.TRAIN)
-    sections = [file.get("section", clip.section) for file, clip in zip(files, clips, strict=True)]
-    clips = [replace(clip, section=section) for clip, section in zip(clips, sections, strict=True)]
+    clips = [replace(clip, section=file.get("section", clip.section)) for file, clip in zip(files, clips, strict=True)]
     learnt = grown(job, read_like(job.learn, clips))
     return replace(job, learn=learnt), learnt
 

@@ -173,7 +173,7 @@ def _step(config: Sweep, space: Space, first: Trial, again: Mapping[int, Options
         chosen = {key: choice.drawn(asked.params[key]) for key, choice in space.items()}
         for options in [again[number]] if number in again else [chosen, *draws(space, config.trials, seed)]:
             trial = replace(first, options=options)
-            with trial.alone():
+            with alone(trial.file):
                 if number not in again and trial.stored():
                     continue
                 result, error = attempt(partial(trial.tried, falls_behind), number)

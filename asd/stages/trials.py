@@ -9,7 +9,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -233,18 +232,15 @@ class Trial:
         return fingerprint(self.options, self.shared, self.machines, self.recordings, *known)
 
     @property
-    def _result(self) -> Path:
+    def file(self) -> Path:
+        """Of its result."""
         return self.results / f"{self.key}.json"
-
-    def alone(self) -> AbstractContextManager[None]:
-        """Waits while another sweep in this folder tries the same configuration."""
-        return alone(self._result)
 
     def stored(self) -> Result:
         """Its result, which may have ended early; {} where there is none."""
-        result, like = read_json(self._result), failure(self.options, "")
+        result, like = read_json(self.file), failure(self.options, "")
         if result and (wrong := [key for key, value in like.items() if not of_kind(result.get(key, ...), value)]):
-            raise AsdError(f"{self._result} is damaged (no {min(wrong)}); remove it and run the same command again")
+            raise AsdError(f"{self.file} is damaged (no {min(wrong)}); remove it and run the same command again")
         return result
 
     def known(self) -> Result:
@@ -277,8 +273,8 @@ class Trial:
         return self._noted(failure(self.options, why, number))
 
     def _noted(self, result: Result) -> Result:
-        write_json(self._result, result)
-        publish_files(self._result)
+        write_json(self.file, result)
+        publish_files(self.file)
         return result
 
     def _official(self, machines: Sequence[str]) -> float:
@@ -296,5 +292,5 @@ def failure(options: Options, why: str, number: int = -1) -> Result:
 
 def run_trial(trial: Trial) -> Result:
     """The result of a trial, computed where it is not known yet."""
-    with trial.alone():
+    with alone(trial.file):  # another sweep in this folder may try the same configuration
         return trial.known() or trial.tried()
