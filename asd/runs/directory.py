@@ -134,7 +134,7 @@ class RunDirectory(TrainingDirectory):
         return TrainingDirectory.is_done(self, fingerprint) and whole
 
     def held_fingerprint(self) -> str | None:
-        """The same, but of the model, not of DONE: scores may be made anew by the same model. A fusion has none."""
+        """Fingerprint of the model, not of DONE, as it may make scores anew, or of a training that was broken off."""
         if self.fused_members():
             return self.done().get("fingerprint", "")
         have = self.fit_facts()
