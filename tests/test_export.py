@@ -170,7 +170,7 @@ def test_what_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuses("export", "out=x.onnx", "name=gone", saying="runs/gone does not exist")
     succeeds("train", "machine=fan", "data=data", "detector=tests.loudness:Loudness", "name=own")
     refuses("export", "out=x.onnx", "name=own", saying="a Loudness detector cannot be exported")
-    monkeypatch.setattr(exporting, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
     refuses("export", "out=x.onnx", saying=r"pip install 'asd\[export\]'")
     assert not Path("x.onnx").exists()
 

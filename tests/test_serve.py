@@ -632,7 +632,7 @@ def test_an_answer_does_not_wait_until_its_header_is_confirmed() -> None:
 def test_a_port_that_is_taken_is_a_sentence_before_models_are_loaded(
     plant: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asd.deploy.serve.Models", None)
+    monkeypatch.setattr("asd.deploy.models.Models", None)
     with _bound("127.0.0.1", 0) as place:
         refuses("serve", f"runs={plant / 'runs'}", f"port={place.getsockname()[1]}", saying="cannot be used")
 

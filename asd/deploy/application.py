@@ -91,6 +91,7 @@ def application(models: Models, config: Serve) -> Guard:
         """Counters and times for Prometheus."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+    @app.post("/score", openapi_extra=_BODY)
     async def score(
         request: Request,
         run: str | None = None,
@@ -114,8 +115,6 @@ def application(models: Models, config: Serve) -> Guard:
         about = {"run": run, "machine": machine, "scorer": name, "threshold": model.thresholds[name].value}
         status = 422 if all("error" in row for row in rows) else 200
         return JSONResponse({**about, "results": rows}, status)
-
-    app.post("/score", openapi_extra=_BODY)(score)
 
     kinds = (RefusalError, AsdError, RequestValidationError, HTTPException, ClientDisconnect, OSError, Exception)
     for kind in kinds:

@@ -13,7 +13,6 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.core.files import atomic, check_file_place
+from asd.core.runtime import imported
+from asd.deploy.stream import Samples
 from asd.detectors.base import Detector
 from asd.library import Model, load
 from asd.options import join_names
@@ -29,10 +30,7 @@ from asd.scoring.references import section_number
 from asd.settings.stages import Export
 from asd.types import AsdError, Clip, Split, one_of
 
-Samples = npt.NDArray[np.float32]
-
 TOLERANCE = 1e-4  # how far graph and model may be apart, see `difference`
-_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 _LARGEST_BYTES = 2**31 - 1  # of a protobuf message
 
 
@@ -48,14 +46,12 @@ class Exported:
 
 def export(config: Export) -> Exported:
     """Writes the model of a run and machine as an ONNX graph."""
-    if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
-        raise AsdError(f"{missing[0]} is not installed, which export needs; run pip install 'asd[export]'")
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        imported(name, f"{name} is not installed, which export needs; run pip install 'asd[export]'")
     check_file_place(config.out)
-    name = config.name
-    model = load(config.runs / name, config.machine, seed=config.seed, device="cpu")
-    scorer = config.scorer or model.scorers[0]
-    options = model.options
-    metadata = _metadata(model, RunDirectory.of(config.runs, name, options.machine[0], options.seeds[0]), scorer)
+    model = load(config.runs / config.name, config.machine, seed=config.seed, device="cpu")
+    scorer, options = one_of(config.scorer or model.scorers[0], model.scorers, "scorer"), model.options
+    metadata = _metadata(model, RunDirectory.of(config.runs, config.name, options.machine[0], options.seeds[0]), scorer)
     content = as_onnx(model.detector, scorer, metadata)
     apart = _largest_difference(content, model, scorer)
     if not apart <= TOLERANCE:
@@ -145,7 +141,6 @@ def graph_score(session: Any, waveform: Samples, section: int = 0) -> float:
 
 def _metadata(model: Model, run: RunDirectory, scorer: str) -> dict[str, str]:
     """What the graph says of itself: plain text by name."""
-    one_of(scorer, model.scorers, "scorer")
     options, front_end = model.options, model.detector.context.front_end
     return {
         "scorer": scorer,

@@ -180,28 +180,20 @@ def _watch(place: Path, begun: set[Path], take: Callable[[Path | None], object])
     `begun` holds those that are written meanwhile.
     """
     imported("watchdog", f"{place} is a folder, and watching it needs watchdog; pip install 'asd[stream]'")
-    from watchdog.events import (
-        DirDeletedEvent,
-        FileClosedEvent,
-        FileCreatedEvent,
-        FileModifiedEvent,
-        FileMovedEvent,
-        FileSystemEvent,
-    )
-    from watchdog.events import FileSystemEventHandler as Handling
+    from watchdog.events import FileSystemEvent, FileSystemEventHandler
     from watchdog.observers.inotify import InotifyObserver
 
-    class Handler(Handling):
+    class Handler(FileSystemEventHandler):
         def on_any_event(self, event: FileSystemEvent) -> None:
-            if isinstance(event, (FileClosedEvent, FileMovedEvent)):
-                path = Path(str(event.dest_path or event.src_path))
-                if is_recording(path) and path.parent.resolve() == place.resolve():
+            path = Path(str(event.dest_path or event.src_path))
+            match event.event_type, event.is_directory:
+                case "closed" | "moved", False if is_recording(path) and path.parent.resolve() == place.resolve():
                     begun.discard(place / path.name)
                     take(place / path.name)
-            elif isinstance(event, (FileCreatedEvent, FileModifiedEvent)):
-                begun.add(place / Path(str(event.src_path)).name)
-            elif isinstance(event, DirDeletedEvent) and Path(str(event.src_path)) == place:
-                take(None)
+                case "created" | "modified", False:
+                    begun.add(place / path.name)
+                case "deleted", True if path == place:
+                    take(None)
 
     observer = InotifyObserver(generate_full_events=True)  # a file moved in from elsewhere is complete, too
     try:

@@ -113,7 +113,7 @@ class Listener:
 
     def finish(self) -> None:
         """The stream has ended: what is left of it is scored and written."""
-        self._cut(Piece(np.zeros((self.plan.n_channels, 0), np.float32), self._recording, True))
+        self._end()
 
     def _cut(self, piece: Piece) -> None:
         self._end(piece.lost_s)

@@ -8,7 +8,6 @@ import socket
 from dataclasses import dataclass
 
 from asd.core.runtime import imported, log, stopped_by_termination
-from asd.deploy.models import Models
 from asd.settings.stages import LEAST_TOKEN, Serve
 from asd.types import AsdError
 
@@ -29,6 +28,7 @@ def serve(config: Serve) -> Served:
     import uvicorn
 
     from asd.deploy.application import application, settings_of
+    from asd.deploy.models import Models
 
     token = config.token or os.environ.get("ASD_TOKEN", "")
     if token and len(token) < LEAST_TOKEN:

@@ -10,13 +10,11 @@ import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asd.settings.stages import Serve
-
-if TYPE_CHECKING:
-    from starlette.responses import JSONResponse
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _ALWAYS = {("GET", "/health"), ("GET", "/metrics")}  # who watches the service asks when it is busy
 _CALLERS = 4096  # whose rate is remembered at once
@@ -31,8 +29,6 @@ class RefusalError(Exception):
 
     def answer(self) -> JSONResponse:
         """The sentence as JSON."""
-        from starlette.responses import JSONResponse
-
         headers = {"retry-after": str(self.retry_s)} if self.retry_s else {}
         if self.status == 401:
             headers["www-authenticate"] = "Bearer"

@@ -49,17 +49,18 @@ class Coding:
 
     def decode(self, content: bytes) -> Samples:
         """Whole frames as samples (channels, n) with full scale 1."""
+        flat: npt.NDArray[np.float64]
         if self.kind == _FLOAT:
-            flat: npt.NDArray[np.float32] = np.frombuffer(content, f"<f{self.bits // 8}").astype(np.float32)
+            flat = np.frombuffer(content, f"<f{self.bits // 8}")
         elif self.bits == 8:
-            flat = (np.frombuffer(content, np.uint8) / 128 - 1).astype(np.float32)
+            flat = np.frombuffer(content, np.uint8) / 128 - 1
         elif self.bits == 24:
             wide = np.zeros((len(content) // 3, 4), np.uint8)
             wide[:, 1:] = np.frombuffer(content, np.uint8).reshape(-1, 3)
-            flat = (wide.view("<i4")[:, 0] / 2.0**31).astype(np.float32)
+            flat = wide.view("<i4")[:, 0] / 2.0**31
         else:
-            flat = (np.frombuffer(content, f"<i{self.bits // 8}") / 2.0 ** (self.bits - 1)).astype(np.float32)
-        return np.ascontiguousarray(flat.reshape(-1, self.n_channels).T)
+            flat = np.frombuffer(content, f"<i{self.bits // 8}") / 2.0 ** (self.bits - 1)
+        return np.ascontiguousarray(flat.astype(np.float32).reshape(-1, self.n_channels).T)
 
 
 def samples_of(stream: BinaryIO, what: str, raw: Coding) -> tuple[Coding, Iterator[Samples]]:

@@ -99,19 +99,13 @@ def _whole(place: Path, folders: Folders, years: Sequence[Year], machines: Seque
     every_unit = [unit for each in years for unit in each.eval_units()]
     units = {(unit.machine, unit.section) for unit in every_unit if unit.machine not in own}
     unlabelled = completeness.missing_labels({m: _to_be_labelled(table, units) for m, table in first.items()})
-    tables = _tables_of(folders)
     missing = [
-        *((machine, what) for machine, what in begun if machine not in elsewhere),
-        *completeness.missing_scores(folders, default),
+        *(lack for lack in begun if lack[0] not in elsewhere),
         *(lack for lack in unlabelled if lack[0] not in own),
-        *_apart(tables, default),
         *completeness.absent_machines(folders, left_out),
     ]
-    lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
-    lacks += [f"{machine} is left out by machine=" for machine in left_out]
-    lacks += [f"{machine} {what}" for machine, what in unlabelled if machine in own]
-    known = _each_table(tables, lambda table: table[table["label"] != ""])
-    return _labelled(place, folders, known, default, lacks)
+    accepted = [*_left_out(left_out), *(f"{machine} {what}" for machine, what in unlabelled if machine in own)]
+    return _labelled(place, folders, default, machines, missing, accepted, lambda table: table[table["label"] != ""])
 
 
 def published_truth(ground_truth: Path | None, year: int, machines: Sequence[str]) -> tuple[Path, GroundTruth]:
@@ -145,29 +139,42 @@ def _by_truth(
     if len(absent) == sum(run.machine == unit.machine for run in folders for unit in truth):
         raise AsdError(f"{place} has no scores of the sections of {', '.join(sorted(wanted))} that {root} is about")
     require_same_seeds([*folders])
-    tables = _tables_of(folders)
     unscored = wanted - {run.machine for run in folders}
     trained = {run.machine for run in find_runs(place.parent, place.name)}
     missing = [
         *((machine, f"of {year.year} is not in the run") for machine in unscored - trained),
         *((machine, "has no scores of these recordings") for machine in unscored & trained),
         *(lack for lack in completeness.missing_runs(place.parent, place.name, machines) if lack[0] in wanted),
-        *completeness.missing_scores(folders, default),
-        *_apart(tables, default),
         *absent,
         *((machine, f"has no labels in {root}, or not of every section") for machine in unlabelled),
     ]
-    lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
-    lacks += [f"{m} is left out by machine=" for m in sorted(every - wanted)]
-    known = _each_table(tables, lambda table: with_truth(table, truth, year))
-    return _labelled(place, folders, known, default, lacks)
+    accepted = _left_out(sorted(every - wanted))
+    return _labelled(place, folders, default, machines, missing, accepted, lambda table: with_truth(table, truth, year))
 
 
-def _labelled(place: Path, folders: Folders, tables: Tables, default: str, lacks: list[str]) -> Labelled:
+def _left_out(machines: Sequence[str]) -> list[str]:
+    return [f"{machine} is left out by machine=" for machine in machines]
+
+
+def _labelled(
+    place: Path,
+    folders: Folders,
+    default: str,
+    asked: Sequence[str],
+    missing: Missing,
+    accepted: Sequence[str],
+    label: Callable[[pd.DataFrame], pd.DataFrame],
+) -> Labelled:
+    """Scores with the labels of `label`, once nothing is missing but what is accepted or machine= has left out."""
+    tables, machines = _tables_of(folders), sorted({run.machine for run in folders})
+    missing = [*missing, *completeness.missing_scores(folders, default), *_apart(tables, default)]
+    lacks = [*require_whole(place, missing, machines, asked), *accepted]
+    tables = {scorer: {seed: label(table) for seed, table in by_seed.items()} for scorer, by_seed in tables.items()}
     for by_seed in tables.values():
         require_same_clips(by_seed, f"the seeds of {place}", "`score` with all of its seeds")
-    machines, scored = sorted({run.machine for run in folders}), digests(place, folders.values())
-    return Labelled(machines, tables, default, untrained_sections(folders), lacks, scored)
+    found = {run.machine: data.untrained_sections for run, folder in folders.items() if (data := folder.data())}
+    untrained = {machine: sections for machine, sections in found.items() if sections}
+    return Labelled(machines, tables, default, untrained, lacks, digests(place, folders.values()))
 
 
 def require_same_clips(tables: Mapping[Any, pd.DataFrame], what: str, way: str) -> None:
@@ -175,12 +182,6 @@ def require_same_clips(tables: Mapping[Any, pd.DataFrame], what: str, way: str) 
     first, *others = [table[CLIP_COLUMNS].sort_values(CLIP_COLUMNS, ignore_index=True) for table in tables.values()]
     if any(not other.equals(first) for other in others):
         raise AsdError(f"{what} scored different clips; {way}")
-
-
-def untrained_sections(folders: Folders) -> dict[str, list[str]]:
-    """Sections that were scored and never trained on, by machine."""
-    found = {run.machine: data.untrained_sections for run, folder in folders.items() if (data := folder.data())}
-    return {machine: sections for machine, sections in found.items() if sections}
 
 
 def _tables_of(folders: Folders) -> Tables:
@@ -194,11 +195,6 @@ def _tables_of(folders: Folders) -> Tables:
             parts.setdefault(run.seed, []).append(folder.table(scorer))
         tables[scorer] = {seed: pd.concat(every, ignore_index=True) for seed, every in parts.items()}
     return tables
-
-
-def _each_table(tables: Tables, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Tables:
-    """The same with every table changed."""
-    return {scorer: {seed: change(table) for seed, table in by_seed.items()} for scorer, by_seed in tables.items()}
 
 
 def _apart(tables: Tables, default: str) -> Missing:

@@ -22,7 +22,7 @@ from asd.evaluation.completeness import NAMED, is_all
 from asd.evaluation.labelling import CLIP_COLUMNS, EvaluatedPart, labelled_scores
 from asd.evaluation.markdown import table, write_results
 from asd.evaluation.rule import meant_year
-from asd.evaluation.tables import measure_name, rule_name, rule_sentence
+from asd.evaluation.tables import measure_name, rule_name, rule_sentence, score_over_seeds
 from asd.metrics import evaluate_table
 from asd.options import join_names
 from asd.runs import run_names, warn_of_run
@@ -127,7 +127,7 @@ def _boards(members: Sequence[Member]) -> list[list[Member]]:
 def _board(group: Sequence[Member], reference: str | None) -> pd.DataFrame:
     """The rows of runs that scored the same clips, measured by the same rule."""
     entries = [Entry.of(member.name, member.by_seed, member.year) for member in group]
-    board = ranked(entries, reference if reference in {entry.name for entry in entries} else None)
+    board = ranked(entries, reference)
     board.insert(0, "machines", ", ".join(group[0].machines))
     board.insert(1, "rule", group[0].rule)
     years = {member.name: None if member.rule == "plain" else member.year for member in group}
@@ -154,9 +154,8 @@ def as_markdown(board: pd.DataFrame) -> str:
 
 def _cells(row: Mapping[Hashable, Any]) -> list[str]:
     percent = {key: 100 * value for key, value in row.items() if isinstance(value, float)}
-    spread = f" ± {percent['std']:.2f} over {row['seeds']} seeds" if row["seeds"] != 1 else ""
     own = f"{percent['low']:.2f} to {percent['high']:.2f}"
-    cells = [str(row["run"]), f"{percent['official_score']:.2f}{spread}", own]
+    cells = [str(row["run"]), score_over_seeds(row["official_score"], row["std"], row["seeds"]), own]
     if row["run"] == row["reference"]:
         return [*cells, "", "", "reference"]
     between = f"{percent['difference_low']:.2f} to {percent['difference_high']:.2f}"

@@ -142,12 +142,12 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
         lines += [f"{machine} was never trained on section {', '.join(sections)} (marked *).", ""]
     if missing := evaluation.get("missing"):
         lines += [f"This is a part of the run: {'; '.join(missing)}.", ""]
-    for scorer, result in evaluation["scorers"].items():
+    for scorer in evaluation["scorers"]:
         if full or scorer == evaluation["default"]:
             mark = " (default)" if scorer == evaluation["default"] else ""
             lines += [f"## {scorer}{mark}", "", *_lines_of_scorer(evaluation, scorer), ""]
         else:
-            lines.append(f"{scorer}: {_score_name(evaluation)} {_percent(result, len(evaluation['seeds']))}")
+            lines.append(f"{scorer}: {_score_name(evaluation)} {_official(evaluation, scorer)}")
     return "\n".join(lines)
 
 
@@ -181,9 +181,14 @@ def _score_name(evaluation: Mapping[str, Any]) -> str:
     return "mean of AUC and pAUC" if evaluation["rule"] == "plain" else "official score"
 
 
-def _percent(result: Mapping[str, Any], n_seeds: int) -> str:
-    score = f"{100 * result['official_score']:.2f}"
-    return score if n_seeds == 1 else f"{score} ± {100 * result['official_score_std']:.2f} over {n_seeds} seeds"
+def _official(evaluation: Mapping[str, Any], scorer: str) -> str:
+    result = evaluation["scorers"][scorer]
+    return score_over_seeds(result["official_score"], result["official_score_std"], len(evaluation["seeds"]))
+
+
+def score_over_seeds(score: float, std: float, n_seeds: int) -> str:
+    """A score in per cent, with its spread where there are several seeds."""
+    return f"{100 * score:.2f}" + (f" ± {100 * std:.2f} over {n_seeds} seeds" if n_seeds > 1 else "")
 
 
 def _lines_of_scorer(evaluation: Mapping[str, Any], scorer: str) -> list[str]:
@@ -195,7 +200,7 @@ def _lines_of_scorer(evaluation: Mapping[str, Any], scorer: str) -> list[str]:
     lines = [
         *_section_table(machines, [name for name in _AREAS if name in named], untrained, {}),
         "",
-        f"**{_score_name(evaluation)} {_percent(result, len(evaluation['seeds']))}**; "
+        f"**{_score_name(evaluation)} {_official(evaluation, scorer)}**; "
         f"95 % of bootstrapped clips {100 * low:.2f} to {100 * high:.2f}",
     ]
     metrics = (f"{name}{domain}" for domain in ("", "_source", "_target") for name in _DECIDED)

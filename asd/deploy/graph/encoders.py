@@ -14,7 +14,7 @@ from torch import nn
 
 from asd.core.networks.encoder import Branches, Encoder
 from asd.deploy.graph.features import clip_statistics, frames, log_mel
-from asd.deploy.graph.formula import Graph, Value
+from asd.deploy.graph.formula import TINY, Graph, Value
 from asd.deploy.graph.microphones import less_far
 from asd.detectors.base import ClipEncoder
 from asd.detectors.encoders.bottleneck import STEP_DB, ZERO_DB, Bottleneck
@@ -24,8 +24,6 @@ from asd.detectors.encoders.pretrained import HubInput, Pretrained
 from asd.detectors.encoders.published import PATCH_FRAMES, BeatsInput, EatInput
 from asd.features.logmel import KaldiFbank
 from asd.types import AsdError, FrontEnd
-
-_TINY = float(np.finfo(np.float32).tiny)
 
 
 def embedding_parts(g: Graph, encoder: ClipEncoder, name: str, front_end: FrontEnd, recorded: Value) -> list[Value]:
@@ -39,7 +37,7 @@ def embedding_parts(g: Graph, encoder: ClipEncoder, name: str, front_end: FrontE
 
 
 def _unit(g: Graph, vectors: Value) -> Value:
-    return vectors / g.op.Max(g.op.Sqrt(g.total(g.square(vectors), 1)), _TINY)
+    return vectors / g.op.Max(g.op.Sqrt(g.total(g.square(vectors), 1)), TINY)
 
 
 def _fault_layers(g: Graph, module: FaultClassifiers, vectors: Value) -> list[Value]:
@@ -95,7 +93,7 @@ def _branch_spectra(g: Graph, encoder: Branches, segments: Value, _: str) -> lis
     """`Branches.spectra`: (segments, samples) -> each (segments, bins, frames) or (segments, bins)."""
     if not encoder.level:
         rms = g.op.Sqrt(g.mean(g.square(segments), 1))
-        segments = segments / g.op.Max(rms, _TINY)
+        segments = segments / g.op.Max(rms, TINY)
     spectra = []
     for i, (n, lowest) in enumerate(zip(encoder.windows_samples, encoder.first_bins, strict=True)):
         pad = n // 2 * encoder.centred

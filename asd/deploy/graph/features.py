@@ -15,15 +15,13 @@ from collections.abc import Collection
 import numpy as np
 import torch
 
-from asd.deploy.graph.formula import MOST_COLUMNS, Graph, Value
+from asd.deploy.graph.formula import MOST_COLUMNS, TINY, Graph, Value
 from asd.detectors import LEAST_SAMPLES
 from asd.features import clip_statistics as envelope
 from asd.features import spectral_statistics as spectral
 from asd.features.clip_statistics import ClipStatistics, EnvelopeSpectrum, WindowStatistics
 from asd.features.logmel import POWER_FLOOR, LogMel, log_edges
 from asd.features.spectral_statistics import EnvelopeStatistics, FilterBank, SpectralStatistics
-
-_TINY = float(np.finfo(np.float32).tiny)
 
 
 def clip_statistics(g: Graph, extract: ClipStatistics, waveforms: Value) -> dict[str, Value]:
@@ -71,7 +69,7 @@ def _pooled(g: Graph, levels: Value, wanted: Collection[str]) -> dict[str, Value
 def _deviation_weights(g: Graph, values: Value, sharpness: float) -> Value:
     """`pooling._deviation_weights`: (clips, frames, mels) -> (clips, frames, 1)."""
     distance = g.op.Sqrt(g.total(g.square(values - g.mean(values, 1)), 2))
-    relative = distance / g.op.Max(g.op.ReduceMax(distance, [1]), _TINY)
+    relative = distance / g.op.Max(g.op.ReduceMax(distance, [1]), TINY)
     weights = g.op.Pow(1.0 + relative, g.constant(sharpness))
     return weights / g.total(weights, 1)
 
@@ -134,7 +132,7 @@ def _spectral(g: Graph, statistics: SpectralStatistics, power: Value, bands: Val
     level = g.mean(levels, 1, keepdims=False)
     found = {"level": level - g.mean(level, 1)}
     if "flux" in statistics.names:
-        step = g.total(g.op.Abs(_lagged(g, levels, 1, 1)), 1, keepdims=False) / steps
+        step = g.total(g.op.Abs(_lagged(g, levels, 1)), 1, keepdims=False) / steps
         found["flux"] = g.op.Log(step + spectral.LEAST_STEP_DB)
     if "skewness" in statistics.names:
         deviations = levels - g.op.Unsqueeze(level, [1])
@@ -143,7 +141,7 @@ def _spectral(g: Graph, statistics: SpectralStatistics, power: Value, bands: Val
         found["skewness"] = cubes / (g.square(spread) * spread + 1e-3)
     if "roughness" in statistics.names:
         mean_db = g.mean(_decibels(g, _at_least(g, power, spectral.BIN_RANGE)), 1, keepdims=False)
-        step = g.op.MatMul(g.op.Abs(_lagged(g, mean_db, 1, 1)), g.constant(statistics.averages))
+        step = g.op.MatMul(g.op.Abs(_lagged(g, mean_db, 1)), g.constant(statistics.averages))
         found["roughness"] = g.op.Log(step + spectral.LEAST_STEP_DB)
     return found
 
@@ -155,10 +153,10 @@ def _summed(g: Graph, bank: FilterBank, power: Value) -> Value:
     return g.op.MatMul(g.part(power, 2, 0, n_bins), g.constant(weights, single=True))
 
 
-def _lagged(g: Graph, x: Value, axis: int, lag: Value | int) -> Value:
-    """Differences between places of an axis that lie so far apart."""
-    n = g.size(x, axis)
-    return g.part(x, axis, lag, n) - g.part(x, axis, 0, n - lag)
+def _lagged(g: Graph, x: Value, lag: Value | int) -> Value:
+    """Differences between places of axis 1 that lie so far apart."""
+    n = g.size(x, 1)
+    return g.part(x, 1, lag, n) - g.part(x, 1, 0, n - lag)
 
 
 def _envelopes(g: Graph, statistics: EnvelopeStatistics, power: Value, bands: Value) -> dict[str, Value]:
@@ -175,7 +173,7 @@ def _envelopes(g: Graph, statistics: EnvelopeStatistics, power: Value, bands: Va
         "variation": g.op.Log(g.op.Squeeze(spread, [1]) + 1e-3),
         "kurtosis": g.op.Log(g.mean(g.square(g.square(standard)), 1, keepdims=False) + 0.1),
         "band_correlation": _correlations(g, g.op.Log(coarse), n_bands),
-        "step_correlation": _correlations(g, _lagged(g, g.op.Log(coarse), 1, lag), n_bands),
+        "step_correlation": _correlations(g, _lagged(g, g.op.Log(coarse), lag), n_bands),
     }
 
 
@@ -258,7 +256,7 @@ def _squared_envelope_power(g: Graph, band: Value, n_rates: Value) -> Value:
     real, imaginary = g.transform(parts, side, side, n_short)
     squared = g.square(real) + g.square(imaginary)
     mean = g.mean(squared, 2)
-    relative = (squared - mean) / g.op.Max(mean, _TINY)  # 0 in silence, too
+    relative = (squared - mean) / g.op.Max(mean, TINY)  # 0 in silence, too
     real, imaginary = g.transform([relative], side, side, n_rates)
     power = g.op.Squeeze(g.square(real) + g.square(imaginary), [1])
     return g.real(power) / g.square(g.real(n_short))

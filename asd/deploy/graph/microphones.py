@@ -13,12 +13,10 @@ from scipy.signal.windows import hann
 
 from asd.data import frontends
 from asd.deploy.graph.features import frames
-from asd.deploy.graph.formula import Graph, Value
+from asd.deploy.graph.formula import TINY, Graph, Value
 from asd.types import FrontEnd
 
 Spectrum = tuple[Value, Value]
-
-_TINY = float(np.finfo(np.float32).tiny)
 
 
 def one_waveform(g: Graph, front_end: FrontEnd, recorded: Value) -> Value:
@@ -72,7 +70,7 @@ def _less(g: Graph, spectrum: Spectrum, magnitudes: Value, like: Value) -> Value
     """Magnitudes taken off a spectrum, as a waveform as long as another one."""
     own = _magnitude(g, spectrum)
     left = g.op.Where(g.op.Greater(own, magnitudes), own - magnitudes, own * frontends.FLOOR)
-    gain = left / g.op.Max(own, _TINY)
+    gain = left / g.op.Max(own, TINY)
     return _waveforms(g, (spectrum[0] * gain, spectrum[1] * gain), like, frontends.SUBTRACT_SAMPLES)
 
 
