@@ -128,8 +128,7 @@ def session_of(content: bytes | Path) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    given = content if isinstance(content, bytes) else str(content)
-    return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def graph_score(session: Any, waveform: Samples, section: int = 0) -> float:

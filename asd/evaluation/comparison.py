@@ -150,28 +150,28 @@ def sign_test(scores: Mapping[str, float], others: Mapping[str, float]) -> tuple
     return wins, losses, min(2 * float(bdtr(min(wins, losses), wins + losses, 0.5)), 1.0)
 
 
-def chosen_elsewhere(candidates: Sequence[Entry]) -> dict[str, Entry]:
-    """For each machine the candidate that is best on all other machines: what a choice is worth where it is used.
+def chosen_elsewhere(name: str, candidates: Sequence[Entry]) -> Entry:
+    """The method that takes for each machine the candidate that is best on all others: what a choice is worth in use.
 
     Chosen on all machines, the best of many looks better than it is. The first wins a draw. Takes two machines or more.
     """
     machines = candidates[0].machines
-    return {machine: _best(candidates, [m for m in machines if m != machine]) for machine in machines}
+    return _chosen(name, candidates, {machine: [m for m in machines if m != machine] for machine in machines})
 
 
-def chosen_by_test_labels(candidates: Sequence[Entry]) -> dict[str, Entry]:
-    """For each machine its best candidate by its own labels: what choosing could gain at most."""
-    return {machine: _best(candidates, [machine]) for machine in candidates[0].machines}
+def chosen_by_test_labels(name: str, candidates: Sequence[Entry]) -> Entry:
+    """The method that takes for each machine the best candidate by its own labels: what choosing could gain at most."""
+    return _chosen(name, candidates, {machine: [machine] for machine in candidates[0].machines})
 
 
-def composed(name: str, choice: Mapping[str, Entry]) -> Entry:
-    """The method that takes each machine's values, seed by seed, from the entry chosen for it; without resamples."""
-    values = {machine: entry.values[machine] for machine, entry in choice.items()}
-    return Entry(name, values, np.empty(0), next(iter(choice.values())).rule)
+def _chosen(name: str, candidates: Sequence[Entry], judges: Mapping[str, Sequence[str]]) -> Entry:
+    """A method without resamples whose values on a machine are, seed by seed, the best candidate's on its judges."""
 
+    def best_on(machines: Sequence[str]) -> Entry:
+        return max(candidates, key=lambda entry: float(entry.over(machines).mean()))
 
-def _best(candidates: Sequence[Entry], machines: Sequence[str]) -> Entry:
-    return max(candidates, key=lambda entry: float(entry.over(machines).mean()))
+    values = {machine: best_on(others).values[machine] for machine, others in judges.items()}
+    return Entry(name, values, np.empty(0), candidates[0].rule)
 
 
 def score_elsewhere(scores: pd.DataFrame, rule: MetricRule) -> float:

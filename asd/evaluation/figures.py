@@ -6,12 +6,10 @@ The colours are those of Okabe and Ito, "Color Universal Design", 2008, which co
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import wraps
-from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, BinaryIO, ParamSpec, TypeVar
+from typing import Any, BinaryIO
 
 import matplotlib as mpl
 import numpy as np
@@ -41,8 +39,7 @@ _PALETTE = (INK, VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, YELLOW, GREY)
 _TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000, 16000)
 _DARKEST_PERCENTILE = 5.0  # below it everything is the same dark: half-empty bands would take all the range
 
-P = ParamSpec("P")
-T = TypeVar("T")
+styled = mpl.rc_context(fname=Path(__file__).with_name("asd.mplstyle"))  # decorates functions that draw a figure
 
 
 def colours(names: Sequence[str]) -> dict[str, str]:
@@ -58,17 +55,6 @@ def colour_limits(*levels_db: FloatArray) -> tuple[float, float]:
     every = np.concatenate([levels.ravel() for levels in levels_db])
     low, high = np.percentile(every, [_DARKEST_PERCENTILE, 100.0])
     return float(low), float(max(high, low + 1.0))
-
-
-def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """A function that draws a figure, with the style sheet in force."""
-
-    @wraps(draw)
-    def drawn(*arguments: P.args, **keywords: P.kwargs) -> T:
-        with as_file(files("asd.evaluation") / "asd.mplstyle") as sheet, mpl.rc_context(fname=sheet):
-            return draw(*arguments, **keywords)
-
-    return drawn
 
 
 def save(figure: Figure, file: Path | BinaryIO, **how: Any) -> None:

@@ -70,13 +70,15 @@ def fuse_runs(
             own = [run for run in every if run.machine == machine]
             parts.append(Member(own, member.partition(":")[2] or own[0].default_scorer()))
         _refuse_doubled([*found], parts)
-        fused.append((RunDirectory.of(runs, name, machine, 0), parts, fuse(parts, method)))
+        every = [run for part in parts for run in part.runs]
+        fused.append((RunDirectory.of(runs, name, machine, 0), every, fuse(parts, method)))
     with ExitStack() as stack:  # what is replaced stays until all is written aside
-        for run, parts, (test, training) in fused:
-            new = RunDirectory(stack.enter_context(atomic(run.path)))
-            known = {"sample_rate_hz": parts[0].runs[0].sample_rate_hz(), **_years_of(parts)}
-            new.write_config({"members": [*members], "method": method, **known})
-            _write(new, parts, test, training, decision)
+        for run, every, (test, training) in fused:
+            new, years = RunDirectory(stack.enter_context(atomic(run.path))), years_of(every)
+            known = {"year": years[0]} if len(years) == 1 else {"years": years}
+            rate = {"sample_rate_hz": every[0].sample_rate_hz()}
+            new.write_config({"members": [*members], "method": method, **rate, **known})
+            _write(new, every, test, training, decision)
         for old in earlier:  # machines and seeds of the run that is replaced would pass for fused ones
             withdraw(old.path)
             remove(old.path)
@@ -86,7 +88,11 @@ def fuse_runs(
 
 
 def _write(
-    run: RunDirectory, members: Sequence[Member], test: pd.DataFrame, training: pd.DataFrame, decision: dict[str, Any]
+    run: RunDirectory,
+    parts: Sequence[RunDirectory],
+    test: pd.DataFrame,
+    training: pd.DataFrame,
+    decision: dict[str, Any],
 ) -> None:
     """Completes a fused run: training scores and facts in place of a model, scores with decisions, and DONE."""
     threshold = fit_threshold(training["score"].to_numpy(float), **decision, scorer=f"{SCORER} of {run.machine}")
@@ -94,17 +100,11 @@ def _write(
     with atomic(run.model) as folder:
         folder.mkdir()
         training.rename(columns={"score": SCORER}).to_csv(folder / "training_scores.csv", index=False)
-        write_json(folder / "facts.json", _facts(members))
-    run.scores.write({SCORER: test}, {SCORER: asdict(threshold)}, _scored_data(members))
-    scored = digests(members[0].runs[0].path.parents[2], [own.scores for member in members for own in member.runs])
+        write_json(folder / "facts.json", _facts(parts))
+    run.scores.write({SCORER: test}, {SCORER: asdict(threshold)}, _scored_data(parts))
+    scored = digests(parts[0].path.parents[2], [part.scores for part in parts])
     facts = {"default": SCORER, "scorers": [SCORER], "scored": scored, "seconds": 0.0}
     run.finish(fingerprint(run.config(), test["score"].tolist()), **facts)
-
-
-def _years_of(members: Sequence[Member]) -> dict[str, Any]:
-    """The year that the members were trained with, for a configuration, or all years where they differ."""
-    years = years_of(run for member in members for run in member.runs)
-    return {"year": years[0]} if len(years) == 1 else {"years": years}
 
 
 def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunDirectory]:
@@ -144,19 +144,18 @@ def _shared_machines(found: Mapping[str, Sequence[RunDirectory]]) -> list[str]:
     )
 
 
-def _scored_data(members: Sequence[Member]) -> ScoredData | None:
-    """What the members scored; a section counts as trained on where every member was trained on it."""
-    every = [run.scores.data() for member in members for run in member.runs]
-    known = [data for data in every if data is not None]
-    if len(known) < len(every):
+def _scored_data(runs: Sequence[RunDirectory]) -> ScoredData | None:
+    """What the runs scored; a section counts as trained on where every run was trained on it."""
+    known = [data for run in runs if (data := run.scores.data())]
+    if len(known) < len(runs):
         return None
     trained = set.intersection(*({*data.trained_sections} for data in known))
     return replace(known[0], trained_sections=tuple(sorted(trained)))
 
 
-def _facts(members: Sequence[Member]) -> dict[str, Any]:
+def _facts(runs: Sequence[RunDirectory]) -> dict[str, Any]:
     """What a submission declares of the ensemble: parameters and MACs added up, methods listed."""
-    every = [declared_of(run) for member in members for run in member.runs]
+    every = [*map(declared_of, runs)]
     counts = {key: [f.get(key) for f in every] for key in ("total_parameters", "macs")}
     facts: dict[str, Any] = {key: sum(values) for key, values in counts.items() if None not in values}
     for key in _LISTED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -188,26 +188,22 @@ def _tables_of(folders: Folders) -> Tables:
     """Score tables of all machines together, of the scorers that all of them have: {scorer: {seed: table}}."""
     scored = {run: folder for run, folder in folders.items() if folder.scorers}
     common = set.intersection(*({*folder.scorers} for folder in scored.values()))
-    tables: Tables = {}
-    for scorer in sorted(common):
-        parts: dict[int, list[pd.DataFrame]] = {}  # seed -> tables of machines
-        for run, folder in scored.items():
-            parts.setdefault(run.seed, []).append(folder.table(scorer))
-        tables[scorer] = {seed: pd.concat(every, ignore_index=True) for seed, every in parts.items()}
-    return tables
+    seeds = dict.fromkeys(run.seed for run in scored)
+
+    def whole(scorer: str, seed: int) -> pd.DataFrame:
+        every = [folder.table(scorer) for run, folder in scored.items() if run.seed == seed]
+        return pd.concat(every, ignore_index=True)
+
+    return {scorer: {seed: whole(scorer, seed) for seed in seeds} for scorer in sorted(common)}
 
 
-def _apart(tables: Tables, default: str) -> Missing:
+def _apart(tables: Tables, default: str) -> Iterator[tuple[str, str]]:
     """Machines of which a scorer has a table of other clips or labels than the default one has, as after an edit."""
-    missing: Missing = []
-    if default not in tables:
-        return missing
-    for scorer, by_seed in tables.items():
-        what = f"has other clips or labels in the scores of {scorer} than in those of {default}"
+    for scorer, by_seed in tables.items() if default in tables else ():
         for seed, table in by_seed.items():
             own, others = ({*each[CLIP_COLUMNS].itertuples(index=False)} for each in (tables[default][seed], table))
-            missing += [(machine, what) for machine in {clip[0] for clip in own ^ others}]
-    return missing
+            for machine in {clip[0] for clip in own ^ others}:
+                yield machine, f"has other clips or labels in the scores of {scorer} than in those of {default}"
 
 
 def _score_folders(runs: Sequence[RunDirectory], data: Path | None) -> dict[RunDirectory, ScoreFolder]:

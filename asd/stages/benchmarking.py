@@ -21,7 +21,7 @@ from asd.core.executors import attempt, finished, log_failure
 from asd.core.files import alone, read_yaml, write_text
 from asd.core.storage import list_names
 from asd.data.dataset import open_data
-from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
+from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, ranked
 from asd.evaluation.labelling import labelled_scores, published_truth
 from asd.evaluation.markdown import check_columns, place_in, without_nan, write_results
 from asd.evaluation.markdown import table as markdown_table
@@ -242,11 +242,11 @@ def _as_table(shown: Sequence[Row], rows: Sequence[Row], reference: str) -> pd.D
         own["leave_one_out"] = None
         if has_others and row is _first(rows, row.method):
             others = [other.entry for other in rows if other.method == row.method]
-            own["leave_one_out"] = composed(row.method, chosen_elsewhere(others)).score
+            own["leave_one_out"] = chosen_elsewhere(row.method, others).score
         table.append({**compared, **own})
     choices = {ELSEWHERE: chosen_elsewhere} if has_others else {}
     for title, choose in (choices | {ORACLE: chosen_by_test_labels}).items():
-        table.append({"method": title, "scorer": "", **_machines(composed(title, choose(every)))})
+        table.append({"method": title, "scorer": "", **_machines(choose(title, every))})
     first = ["method", "scorer", "official_score", "std", "leave_one_out", "worst", *_COMPARED[1:]]
     return pd.DataFrame(table)[[*first, *every[0].machines, "seconds"]]
 
