@@ -22,14 +22,14 @@ from asd.data.recordings import Recordings
 from asd.data.remarks import tell, unlike
 from asd.deploy.alarms import Rule, below_of
 from asd.deploy.listener import Listener, Plan
-from asd.deploy.sinks import JsonLines, Mqtt, Sink, Webhook
+from asd.deploy.sinks import JsonLines, Mqtt, Webhook
 from asd.deploy.sources import source_of
 from asd.deploy.stream import Piece
 from asd.detectors.windowed import SAME_LENGTH
 from asd.library import Model, load
 from asd.runs import RunDirectory
 from asd.settings.stages import Listen
-from asd.types import AsdError, Clip, Split, one_of, section_among
+from asd.types import AsdError, Channel, Clip, Split, one_of, section_among
 
 _CLOSE_S = 8.0  # that sinks have at the end to deliver what is left: containers are killed after ten
 _NAMED = 3  # defects that the last message names
@@ -109,8 +109,7 @@ class RunModel:
 
     def plan(self) -> Plan:
         """Windows as long as a training clip, every quarter of one but not more often than once a second."""
-        config, options = self.config, self.model.options
-        window_s = self.window_s
+        config, window_s = self.config, self.window_s
         if window_s is None:
             raise AsdError(
                 f"{self.run.path} was stored before runs knew the length of their clips; give it, such as window_s=10"
@@ -118,16 +117,16 @@ class RunModel:
         hop_s = config.hop_s or max(window_s / 4, min(window_s, 1.0))
         if hop_s > window_s:
             raise AsdError(f"hop_s={hop_s:g} leaves something out between windows of {window_s:g} s; take less")
-        rate = options.sample_rate_hz
+        rate, n_channels, channel = _heard(self.model)
         return Plan(
             sample_rate_hz=rate,
-            n_channels=self.model.detector.context.front_end.n_microphones,
-            n_window=options.detector_settings.window_samples(window_s, rate),
+            n_channels=n_channels,
+            n_window=self.model.options.detector_settings.window_samples(window_s, rate),
             n_hop=max(1, round(hop_s * rate)),
             n_before=round(config.before_s * rate),
             n_after=round(config.after_s * rate),
             rule=self.rule(),
-            channel=self.model.detector.context.front_end.channel,
+            channel=channel,
             drift_windows=config.drift.windows,
             drift_per_day=config.drift.per_day,
         )
@@ -138,8 +137,8 @@ class RunModel:
         return self.model.score(samples, self.model.options.sample_rate_hz, self.scorer, self.section).score
 
 
-def _heard(model: Model) -> tuple[object, ...]:
-    """What of a stream a model takes."""
+def _heard(model: Model) -> tuple[int, int, Channel | None]:
+    """What of a stream a model takes: sample rate in Hz, number of channels, and which one."""
     front_end = model.detector.context.front_end
     return model.options.sample_rate_hz, front_end.n_microphones, front_end.channel
 
@@ -189,14 +188,14 @@ def summary(config: Listen, result: ListenResult) -> str:
 
 
 def _listen(model: RunModel, plan: Plan, pieces: Iterator[Piece], folder: Path) -> ListenResult:
-    config, others = model.config, dict[str, Sink]()
+    config, others = model.config, dict[str, Webhook | Mqtt]()
     if config.webhook:
         secret = config.webhook_secret or os.environ.get("ASD_WEBHOOK_SECRET", "")
         others["the webhook"] = Webhook(config.webhook, secret)
     if config.mqtt:
         others["the broker"] = Mqtt(config.mqtt)
     folder.mkdir(parents=True, exist_ok=True)
-    sinks: dict[str, Sink] = {"alarms.jsonl": JsonLines(folder / "alarms.jsonl"), **others}  # what stays comes first
+    sinks = {"alarms.jsonl": JsonLines(folder / "alarms.jsonl"), **others}  # what stays comes first
     scores = JsonLines(folder / "scores.jsonl")
     about = {"run": config.name, "machine": model.run.machine}
 
@@ -220,7 +219,7 @@ def _listen(model: RunModel, plan: Plan, pieces: Iterator[Piece], folder: Path) 
     finally:
         listener.finish()
         with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda sink: sink.close(_CLOSE_S), sinks.values()))
+            list(pool.map(lambda sink: sink.close(_CLOSE_S), others.values()))
     seconds = listener.n_samples / plan.sample_rate_hz
     lost = {name: sink.n_lost for name, sink in {**sinks, "scores.jsonl": scores}.items() if sink.n_lost}
     defects = [*listener.problems, *(f"{n} lines or events did not reach {name}" for name, n in lost.items())]

@@ -1,8 +1,8 @@
 """Where alarms go: a file of JSON lines, a webhook, an MQTT broker. None of them ever holds up the listening.
 
 A sink takes an event (`send`) and returns at once; what cannot be delivered is tried again from a thread of its own,
-and counted (`n_lost`) when it is given up. `close` delivers what is left, as far as that takes no longer than its
-timeout. The file is the record that stays: it is written first.
+and counted (`n_lost`) when it is given up. `close` of the others than the file delivers what is left, as far as that
+takes no longer than its timeout. The file is the record that stays: it is written first.
 """
 
 from __future__ import annotations
@@ -60,9 +60,6 @@ class JsonLines:
             if not self._is_full:
                 log.error("cannot write %s: %s; listening goes on, free some space", self.path, error)
             self._is_full = True
-
-    def close(self, timeout_s: float) -> None:
-        """Nothing is left to do."""
 
 
 class Webhook:
@@ -244,9 +241,6 @@ class Mqtt:
         if not self._is_quiet:
             log.warning("%s", sentence)
         self._is_quiet = True
-
-
-Sink = JsonLines | Webhook | Mqtt
 
 
 def _broker(address: str) -> tuple[str, int, str, str | None, str | None, bool]:

@@ -70,15 +70,15 @@ def fuse_runs(
             own = [run for run in every if run.machine == machine]
             parts.append(Member(own, member.partition(":")[2] or own[0].default_scorer()))
         _refuse_doubled([*found], parts)
-        every = [run for part in parts for run in part.runs]
-        fused.append((RunDirectory.of(runs, name, machine, 0), every, fuse(parts, method)))
+        sources = [run for part in parts for run in part.runs]
+        fused.append((RunDirectory.of(runs, name, machine, 0), sources, fuse(parts, method)))
     with ExitStack() as stack:  # what is replaced stays until all is written aside
-        for run, every, (test, training) in fused:
-            new, years = RunDirectory(stack.enter_context(atomic(run.path))), years_of(every)
-            known = {"year": years[0]} if len(years) == 1 else {"years": years}
-            rate = {"sample_rate_hz": every[0].sample_rate_hz()}
-            new.write_config({"members": [*members], "method": method, **rate, **known})
-            _write(new, every, test, training, decision)
+        for run, sources, (test, training) in fused:
+            new, years = RunDirectory(stack.enter_context(atomic(run.path))), years_of(sources)
+            known: dict[str, Any] = {"year": years[0]} if len(years) == 1 else {"years": years}
+            rate_hz = sources[0].sample_rate_hz()
+            new.write_config({"members": [*members], "method": method, "sample_rate_hz": rate_hz, **known})
+            _write(new, sources, test, training, decision)
         for old in earlier:  # machines and seeds of the run that is replaced would pass for fused ones
             withdraw(old.path)
             remove(old.path)
@@ -89,7 +89,7 @@ def fuse_runs(
 
 def _write(
     run: RunDirectory,
-    parts: Sequence[RunDirectory],
+    sources: Sequence[RunDirectory],
     test: pd.DataFrame,
     training: pd.DataFrame,
     decision: dict[str, Any],
@@ -100,9 +100,9 @@ def _write(
     with atomic(run.model) as folder:
         folder.mkdir()
         training.rename(columns={"score": SCORER}).to_csv(folder / "training_scores.csv", index=False)
-        write_json(folder / "facts.json", _facts(parts))
-    run.scores.write({SCORER: test}, {SCORER: asdict(threshold)}, _scored_data(parts))
-    scored = digests(parts[0].path.parents[2], [part.scores for part in parts])
+        write_json(folder / "facts.json", _facts(sources))
+    run.scores.write({SCORER: test}, {SCORER: asdict(threshold)}, _scored_data(sources))
+    scored = digests(sources[0].path.parents[2], [source.scores for source in sources])
     facts = {"default": SCORER, "scorers": [SCORER], "scored": scored, "seconds": 0.0}
     run.finish(fingerprint(run.config(), test["score"].tolist()), **facts)
 

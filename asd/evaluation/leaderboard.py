@@ -116,8 +116,7 @@ def _boards(members: Sequence[Member]) -> list[list[Member]]:
     boards: list[list[Member]] = []
     for group in groups.values():
         names, machines = {member.name for member in group}, frozenset(group[0].machines)
-        on_more = [board for board in boards if machines < {*board[0].machines}]
-        compared = [{member.name for member in board} for board in on_more]
+        compared = [{member.name for member in board} for board in boards if machines < {*board[0].machines}]
         is_new = names not in compared if len(group) > 1 else not any(names <= others for others in compared)
         if is_new:
             boards.append(group)

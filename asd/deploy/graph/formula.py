@@ -24,7 +24,7 @@ Value = Any  # onnx_ir.Value, whose arithmetic its stubs do not know
 OPSET = 20  # the first with the GELU of networks
 MOST_COLUMNS = 2048  # of a transform by products: longer rows take more time than a chirp
 IR_VERSION = 10  # what runtimes of the last years read
-TINY = float(np.finfo(np.float32).tiny)
+TINY = float(np.finfo(np.float32).tiny)  # divides without becoming 0
 
 
 class Graph:
