@@ -12,6 +12,9 @@ import pandas as pd
 import pytest
 
 from asd import detectors
+from asd.core.files import load_tensors
+from asd.data.recordings import Recordings
+from asd.detectors.base import Scores
 from asd.types import AsdError, Split
 from tests import loudness
 from tests.command import asd, refuses, succeeds
@@ -55,6 +58,22 @@ def test_an_entry_point_gives_it_a_name(data: Path, monkeypatch: pytest.MonkeyPa
     assert detectors.detector_class("loud") is Loudness
     succeeds("train", "data=data", "detector=loud", "loud.floor_db=-5")
     assert Path("runs/loud/fan/seed0/DONE").exists()
+
+
+def test_scores_of_training_clips_come_before_the_model_is_written(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scored(self: Loudness, recordings: Recordings) -> Scores:
+        self.usual_db = 7.0
+        return self.score(recordings)
+
+    monkeypatch.setattr(Loudness, "score_training", scored)
+    succeeds("train", "data=data", OWN)
+    assert load_tensors(Path("runs/loudness/fan/seed0/model/weights.safetensors"))[0]["usual_db"] == 7
+
+    def fails(self: Loudness, recordings: Recordings) -> Scores:
+        raise FileNotFoundError(2, "No such file or directory", "usual.txt")
+
+    monkeypatch.setattr(Loudness, "score_training", fails)
+    refuses("train", "data=data", OWN, "name=b", saying="No such file or directory: 'usual.txt'")  # not: cannot write
 
 
 def _now_with(factor: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,12 +75,13 @@ def store_model(
     `settings` and `data` are hashes of what decided the model; `more` are JSON files that belong to it, by name.
     `place` is the folder of the model where that is not yet the one of its run.
     """
+    training = training_scores(detector, learnt)  # before `save`, which may write what a detector keeps of it
     n_samples = detector.n_samples if isinstance(detector, Windowed) else None
     window_s = n_samples / learnt.sample_rate_hz if n_samples else None
     with atomic(place or run.model) as folder:
         folder.mkdir()
         detector.save(folder)
-        training_scores(detector, learnt).to_csv(folder / "training_scores.csv", index=False)
+        training.to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", {**detector.facts(), "front_end": learnt.front_end.description()})
         write_json(folder / FRONT_END_FILE, asdict(learnt.front_end))
         write_json(folder / RECORDED_FILE, facts_of(learnt, window_s))
