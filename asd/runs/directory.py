@@ -134,7 +134,8 @@ class RunDirectory(TrainingDirectory):
         return TrainingDirectory.is_done(self, fingerprint) and whole
 
     def held_fingerprint(self) -> str | None:
-        """Fingerprint of the model, not of DONE, as it may make scores anew, or of a training that was broken off."""
+        """Fingerprint of the model that lies here, or of a training that was broken off; None where there is none."""
+        # The model counts, not DONE: it may make scores anew. A fusion has none.
         if self.fused_members():
             return self.done().get("fingerprint", "")
         have = self.fit_facts()

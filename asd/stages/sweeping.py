@@ -114,7 +114,8 @@ def summary(config: Sweep, found: Swept) -> str:
     figure = ", importance.png" if (found.folder / "importance.png").exists() else ""
     lines.append(f"written to {found.folder}: sweep.md, sweep.csv, best.yaml{each}{figure}")
     best = [spelled(f"config={found.folder / 'best.yaml'}"), spelled(f"data={config.data}")]
-    best += [*machine_options(config.machine), *([] if config.year is None else [f"year={config.year}"])]
+    best += machine_options(config.machine)
+    best += [] if config.year is None else [f"year={config.year}"]
     return "\n".join([*lines, f"next: python -m asd train {shlex.join(best)} name=best"])
 
 
