@@ -44,6 +44,19 @@ def without_flac_length(content: bytes) -> bytes:
     return patched(content, 21, bytes([content[21] & 0xF0, 0, 0, 0, 0]))
 
 
+def test_what_holds_no_samples_is_empty_whatever_else_its_header_says(tmp_path: Path) -> None:
+    wav, aiff = written(np.zeros(0), "WAV", "PCM_24"), written(np.zeros(0), "AIFF", "PCM_16")
+    contents = {
+        "contradiction.wav": patched(wav, 32, struct.pack("<H", 2)),  # bytes of a sample
+        "more.aiff": aiff + b"\5" * 64,
+        "steps.aiff": written(np.zeros(0), "AIFF", "DWVW_12"),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(AsdError, match=f"{name} holds no samples; remove it or copy it again"):
+            read_wav(tmp_path / name)
+
+
 def test_what_was_streamed_is_read_whole(tmp_path: Path) -> None:
     wave = noise()
     flac, caf = written(wave, "FLAC", "PCM_16"), written(wave, "CAF", "PCM_16")

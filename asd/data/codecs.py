@@ -110,7 +110,7 @@ def decode(path: Path) -> Decoded:
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(path, error, len(content)) from error
     if not samples.size:
-        raise AsdError(f"{path} holds no samples; remove it or copy it again")
+        raise _empty(path)
     if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
         raise AsdError(f"{path} is sampled at {rate_hz} Hz by its header; write the true rate into it, or remove it")
     if samples.dtype != np.int16:
@@ -136,6 +136,8 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
         data = _TRUNCATED.search(file.extra_info)
         if data and int(data[2]) < int(data[1]) < STREAMED_BYTES:
             raise truncated(path, int(data[1]), int(data[2]))
+        if file.frames == 0:  # whatever else is wrong with its header
+            raise _empty(path)
         kind = "int16" if file.subtype in _INT16_SUBTYPES else "float32"
         frame_bytes, told = file.channels * _BYTES.get(file.subtype, 0), wav_frame_bytes(content)
         if told and frame_bytes and told != frame_bytes:
@@ -176,6 +178,10 @@ def _unfinished(path: Path, content: bytes) -> tuple[int, int] | None:
 def truncated(what: Path | str, promised: int, held: int, unit: str = "bytes of samples") -> AsdError:
     """The error for a recording that ends before its header says so."""
     return AsdError(f"{what} is truncated: its header promises {promised} {unit}, the file holds {held}; copy it again")
+
+
+def _empty(path: Path) -> AsdError:
+    return AsdError(f"{path} holds no samples; remove it or copy it again")
 
 
 def check_levels(what: Path | str, samples: Samples) -> None:
