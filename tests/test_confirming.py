@@ -100,6 +100,26 @@ def test_it_is_logged_and_taken_back_byte_by_byte(run: Path) -> None:
     assert log[0]["threshold_before"] != pytest.approx(log[0]["threshold_after"])
 
 
+def test_nothing_is_taken_back_where_the_training_clips_are_others_by_now(run: Path) -> None:
+    succeeds("predict", f"audio=inbox/{EXTRA[0]}", "--confirm-normal")
+    before = contents(run)
+    shutil.copy(Path("inbox") / EXTRA[1], "data/fan/train")
+    refuses("predict", "--undo", saying="on other clips")
+    assert contents(run) == before
+    (Path("data/fan/train") / EXTRA[1]).unlink()
+    succeeds("predict", "--undo")
+
+
+def test_a_run_that_was_trained_with_overwrite_is_trained_anew_by_no_other_stage(run: Path) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("overwrite: false", "overwrite: true"))
+    before = contents(run)
+    shutil.copy(Path("inbox") / EXTRA[1], "data/fan/train")
+    for words in (["explain", "worst=1"], ["report", "clips=1", "explained=0"], ["predict", "audio=inbox", "--confirm-normal"]):
+        refuses(*words, saying="on other clips")
+        assert contents(run) == before
+
+
 @pytest.mark.slow
 def test_other_stages_go_on_with_a_grown_bank(run: Path) -> None:
     succeeds("predict", "audio=inbox", "--confirm-normal")

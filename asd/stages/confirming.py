@@ -93,10 +93,10 @@ def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
         if not earlier.is_dir():
             raise AsdError(f"{earlier} is gone, so nothing can be taken back; train again with overwrite=true")
         before, last = _threshold(run), changes[-1]
+        job, learnt = stored_job(run, runs, changes[:-1])
         with run.changing():
             with atomic(run.model) as place:
                 shutil.copytree(earlier, place)
-            job, learnt = stored_job(run, runs)
             write_job_scores(job, fitted(job), time.perf_counter())
         shutil.rmtree(earlier)
         for file in last["files"]:

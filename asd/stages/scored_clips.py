@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os.path import lexists
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,8 +22,14 @@ from asd.stages.jobs import Job, dataset_of, load_test, prepare
 from asd.types import AsdError, Clip, Split, named, section_name
 
 
-def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
-    """The job of a complete run, as its configuration tells it, and its training clips with those confirmed since."""
+def stored_job(
+    run: RunDirectory, runs: Path, changes: Sequence[Mapping[str, Any]] | None = None
+) -> tuple[Job, Recordings]:
+    """The job of a complete run, as its configuration tells it, and its training clips with those confirmed since.
+
+    `changes` are those of its bank that count, by default all of `RunDirectory.confirmed`. `AsdError` where the training
+    clips are gone, or others than the model was fitted on.
+    """
     settings = options_of(run, name=run.path.parts[-3], runs=runs)  # its folder may have been renamed or copied
     known = run.scores.data()
     if known and not settings.normal and not settings.data_root.exists():  # they were moved, and scored there
@@ -30,7 +37,8 @@ def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
     list_names(settings.data_root)
     (job,) = prepare(settings, dataset_of(settings), learn=True)
     assert job.learn is not None  # `learn` asks for it
-    files = [file for change in run.confirmed() for file in change["files"]]
+    run.make_way(job.model_fingerprint, overwrite=False)
+    files = [file for change in (run.confirmed() if changes is None else changes) for file in change["files"]]
     if not files:
         return job, job.learn
     clips = clips_of_files([run.path / "confirmed" / file["kept"] for file in files], run.machine, Split.TRAIN)
