@@ -47,7 +47,7 @@ TESTS = {
     "asd/features/pooling.py": "pooling clip_statistics",
     "asd/features/spectral_statistics.py": "spectral_statistics clip_statistics",
     "asd/features/waveforms.py": "waveforms",
-    "asd/data/audio.py": "audio defects formats recordings",
+    "asd/data/audio.py": "audio defects formats recordings memory",
     "asd/data/codecs.py": "headers formats audio",
     "asd/data/given.py": "given layouts",
     "asd/data/headers.py": "headers formats",
