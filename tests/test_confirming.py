@@ -115,7 +115,11 @@ def test_a_run_that_was_trained_with_overwrite_is_trained_anew_by_no_other_stage
     config.write_text(config.read_text().replace("overwrite: false", "overwrite: true"))
     before = contents(run)
     shutil.copy(Path("inbox") / EXTRA[1], "data/fan/train")
-    for words in (["explain", "worst=1"], ["report", "clips=1", "explained=0"], ["predict", "audio=inbox", "--confirm-normal"]):
+    for words in (
+        ["explain", "worst=1"],
+        ["report", "clips=1", "explained=0"],
+        ["predict", "audio=inbox", "--confirm-normal"],
+    ):
         refuses(*words, saying="on other clips")
         assert contents(run) == before
 

@@ -27,8 +27,8 @@ def stored_job(
 ) -> tuple[Job, Recordings]:
     """The job of a complete run, as its configuration tells it, and its training clips with those confirmed since.
 
-    `changes` are those of its bank that count, by default all of `RunDirectory.confirmed`. `AsdError` where the training
-    clips are gone, or others than the model was fitted on.
+    `changes` are those of its bank that count, by default all of `RunDirectory.confirmed`. `AsdError` where the
+    training clips are gone, or others than the model was fitted on.
     """
     settings = options_of(run, name=run.path.parts[-3], runs=runs)  # its folder may have been renamed or copied
     known = run.scores.data()
