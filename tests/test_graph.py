@@ -16,9 +16,9 @@ def graph(seed: int) -> torch.Tensor:
     return (a + a.T) / 2
 
 
-def logits(seed: int) -> torch.Tensor:
+def logits(seed: int, frames: int = 7) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return 3 * torch.randn(3, 7, N_CLASSES, generator=generator, dtype=torch.float64)
+    return 3 * torch.randn(3, frames, N_CLASSES, generator=generator, dtype=torch.float64)
 
 
 @settings(max_examples=50)
@@ -26,7 +26,7 @@ def logits(seed: int) -> torch.Tensor:
 def test_the_sum_over_pairs_is_the_trace(seed: int) -> None:
     a, x = graph(seed), logits(seed)
     laplacian = (torch.diag(a.sum(1)) - a).double()
-    v = x.sigmoid().mean(1)
+    v = x.sigmoid().sum(1)
     traces = torch.stack([clip @ laplacian @ clip for clip in v])
     for clip, trace in zip(x.split(1), traces, strict=True):
         torch.testing.assert_close(GraphLaplacian(a)(clip), trace, rtol=1e-5, atol=1e-5)
@@ -39,6 +39,14 @@ def test_the_diagonal_has_no_say(seed: int, diagonal: float) -> None:
     a, x = graph(seed), logits(seed)
     changed = a.clone().fill_diagonal_(diagonal)
     assert torch.equal(GraphLaplacian(a)(x), GraphLaplacian(changed)(x))
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 10_000), frames=st.integers(1, 30))
+def test_a_mean_over_frames_needs_a_strength_larger_by_their_square(seed: int, frames: int) -> None:
+    a, x = graph(seed), logits(seed, frames)
+    summed, mean = GraphLaplacian(a)(x), GraphLaplacian(a, frames="mean")(x)
+    torch.testing.assert_close(mean * frames**2, summed)
 
 
 def test_equal_activity_costs_nothing_and_unconnected_classes_neither() -> None:
@@ -62,9 +70,10 @@ def test_descending_draws_connected_classes_together() -> None:
     assert x.grad[0, 0, 2] == 0
 
 
-def test_padding_and_unlabelled_classes_change_nothing() -> None:
+@pytest.mark.parametrize("frames", ["sum", "mean"])
+def test_padding_and_unlabelled_classes_change_nothing(frames: str) -> None:
     a, x = graph(1), logits(1)
-    loss = GraphLaplacian(a)
+    loss = GraphLaplacian(a, frames=frames)  # type: ignore[arg-type]
     padded = torch.cat([x, torch.full((3, 4, N_CLASSES), float("nan"), dtype=x.dtype)], 1).requires_grad_()
     value = loss(padded, ignore=(torch.arange(11) >= 7).reshape(1, -1, 1))
     value.backward()
@@ -72,7 +81,7 @@ def test_padding_and_unlabelled_classes_change_nothing() -> None:
     assert padded.grad is not None
     assert (padded.grad[:, 7:] == 0).all()
     assert torch.isfinite(padded.grad).all()
-    without_last = GraphLaplacian(a[:-1, :-1])
+    without_last = GraphLaplacian(a[:-1, :-1], frames=frames)  # type: ignore[arg-type]
     unlabelled = (torch.arange(N_CLASSES) == N_CLASSES - 1).reshape(1, 1, -1)
     torch.testing.assert_close(loss(x, ignore=unlabelled), without_last(x[..., :-1]))
 

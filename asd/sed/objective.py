@@ -53,7 +53,7 @@ class Objective:
         else:
             self.strong = decision_loss(loss.name, **loss.own())
         self.bce = Bce()
-        self.graph = GraphLaplacian(co_occurrence(strong)) if loss.graph else None
+        self.graph = GraphLaplacian(co_occurrence(strong), frames="mean") if loss.graph else None
 
     def __call__(self, indices: torch.Tensor) -> tuple[torch.Tensor, Terms]:
         """Loss of the clips (batch,), and its terms."""

@@ -1,14 +1,15 @@
 """Graph Laplacian regularisation (GLR): a penalty where classes that occur together are not active equally long.
 
     classes = nodes, co-occurrence in training clips = weight of an edge A_ij
-    v_i = share of the frames of a clip in which class i is predicted as active
+    v_i = active frames that are predicted for class i in a clip
     penalty = 1/2 sum_ij A_ij (v_i - v_j)^2 = Tr(v' L v), with the Laplacian L = diag(sum_j A_ij) - A
 
 The sum over pairs is computed, not the trace, which subtracts large numbers that are nearly equal. The
 diagonal of A has no say in either.
 
-In the paper v_i counts frames, and the BCE beside it is summed over a clip, with a strength of 1e-5. For clips of
-N frames a strength N^2 times as large is the same here: 2.5 for N = 500.
+The penalty grows with the square of the number of frames and is meant to stand beside a BCE that is summed:
+with `frames="sum"` and the BCE's reduction "sum_per_item" the paper's strength is 1e-5.
+With frames="mean" a strength N^2 times as large is the same for clips of N frames: 2.5 for N = 500.
 
 Source: Imoto and Kyochi, "Sound event detection using graph Laplacian regularization based on event
 co-occurrence", ICASSP 2019 (arXiv 1902.00816).
@@ -16,11 +17,13 @@ co-occurrence", ICASSP 2019 (arXiv 1902.00816).
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
 
 from asd.core.losses.cells import Cells
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 
 class GraphLaplacian(nn.Module):
@@ -28,11 +31,12 @@ class GraphLaplacian(nn.Module):
 
     Args:
         adjacency: (classes, classes) A, symmetric, 0 or more; `AsdError` for one that is not.
+        frames: whether v is the "sum" over the frames of a clip or their "mean".
     """
 
     adjacency: torch.Tensor
 
-    def __init__(self, adjacency: torch.Tensor) -> None:
+    def __init__(self, adjacency: torch.Tensor, frames: Literal["sum", "mean"] = "sum") -> None:
         super().__init__()
         square = adjacency.ndim == 2 and len(adjacency) == adjacency.shape[1]
         weights_edges = bool(((adjacency >= 0) & adjacency.isfinite()).all())
@@ -42,6 +46,7 @@ class GraphLaplacian(nn.Module):
                 f"shape {tuple(adjacency.shape)}; `co_occurrence` makes it from labels"
             )
         self.register_buffer("adjacency", adjacency.float())
+        self.frames = one_of(frames, ("sum", "mean"), "frames")
 
     def forward(self, logits: torch.Tensor, ignore: torch.Tensor | None = None) -> torch.Tensor:
         """Mean penalty over the clips of logits (batch, ..., classes).
@@ -60,7 +65,8 @@ class GraphLaplacian(nn.Module):
             activity = cells.weight * cells.clean(logits).sigmoid()
             v, mass = (x.unsqueeze(1).flatten(1, -2).sum(1) for x in (activity, cells.weight))  # over frames
             present = mass > 0
-            v = v / torch.where(present, mass, 1.0)
+            if self.frames == "mean":
+                v = v / torch.where(present, mass, 1.0)
             edges = self.adjacency * (present.unsqueeze(-1) & present.unsqueeze(-2))
             penalties = 0.5 * (edges * (v.unsqueeze(-1) - v.unsqueeze(-2)).square()).sum((-2, -1))
             return Cells.of(penalties, ignore=~present.any(-1)).reduce(penalties, "mean")
