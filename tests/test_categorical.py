@@ -67,8 +67,8 @@ def test_rows_are_weighed() -> None:
     weight[0, 0], weight[3, 5] = 1, 3
     rows = SoftCrossEntropy("none")(logits, targets)
     assert rows.shape == (4, 6)
-    expected = rows[0, 0] + 3 * rows[3, 5]
-    torch.testing.assert_close(SoftCrossEntropy("sum")(logits, targets, weight), expected)
+    expected = (rows[0, 0] + 3 * rows[3, 5]) / 4
+    torch.testing.assert_close(SoftCrossEntropy("weighted_mean")(logits, targets, weight), expected)
 
 
 def test_masks_have_no_class_axis() -> None:

@@ -21,6 +21,8 @@ def test_every_reduction_divides_by_what_it_says() -> None:
     expected = {
         "sum": total,
         "mean": total / 5,
+        "mean_active": total / 4,
+        "weighted_mean": total / 6.5,
         "sum_per_item": total / 2,  # the third item has no cell
     }
     for reduction in get_args(Reduction):

@@ -111,7 +111,7 @@ def test_balance_scales_whichever_side_is_heavier() -> None:
 def gradients(targets: ConfidentTargets, seed: int = 1) -> torch.Tensor:
     x = torch.randn(targets.frames.weight.shape, generator=torch.Generator().manual_seed(seed))
     x.requires_grad_()
-    Bce("sum")(x, targets.frames.targets, weight=targets.frames.weight).backward()
+    Bce("mean_active")(x, targets.frames.targets, weight=targets.frames.weight).backward()
     assert x.grad is not None
     return x.grad
 

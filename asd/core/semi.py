@@ -25,7 +25,7 @@ weight unless `balance` is on; both masses are returned, to be logged.
     clips, frames = cmt_neg(*teacher_probabilities)
     loss = bce(clip_logits, clips.targets, clips.weight) + bce(frame_logits, frames.targets, frames.weight)
 
-That BCE divides by all cells, those without a weight among them.
+The reduction "mean" of that BCE divides by all cells, "mean_active" by those with a weight.
 
 Sources: Tarvainen and Valpola, "Mean teachers are better role models", NeurIPS 2017; Xiao et al., arXiv 2302.09256
 (cmt_normal). cmt_neg is a variant of the latter that was used on the DCASE 2024 baseline of task 4, where the masks

@@ -35,10 +35,12 @@ from asd.types import AsdError, one_of
 #     none           w l of each cell, 0 where ignored
 #     sum            sum of w l
 #     mean           sum of w l / number of cells not ignored; a weight of zero counts
+#     mean_active    sum of w l / number of cells of a weight other than zero
+#     weighted_mean  sum of w l / sum of w
 #     sum_per_item   sum of w l / number of items (first axis) with a cell not ignored: the sum of the papers,
 #                    whose formulas are written for one clip
 # A batch in which nothing counts has the loss 0.
-Reduction = Literal["none", "sum", "mean", "sum_per_item"]
+Reduction = Literal["none", "sum", "mean", "mean_active", "weighted_mean", "sum_per_item"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,18 @@ class Cells:
         weighted = self.weight * losses
         if reduction == "none":
             return weighted
-        if reduction == "sum":
-            return weighted.sum()
-        counted = self.counted if reduction == "mean" else self.counted.unsqueeze(-1).flatten(1).any(1)
-        return weighted.sum() / counted.sum().clamp_min(1)
+        return weighted.sum() if reduction == "sum" else weighted.sum() / self._divisor(reduction)
+
+    def _divisor(self, reduction: Reduction) -> torch.Tensor:
+        if reduction == "weighted_mean":
+            mass = self.weight.sum()
+            return torch.where(mass > 0, mass, 1.0)
+        counts = {
+            "mean": self.counted,
+            "mean_active": self.weight != 0,
+            "sum_per_item": self.counted.unsqueeze(-1).flatten(1).any(1),
+        }
+        return counts[reduction].sum().clamp_min(1)
 
 
 class DecisionLoss(nn.Module, ABC):
