@@ -8,17 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from asd.core.losses.binary import (
-    AsymmetricFocal,
-    Bce,
-    BinaryLoss,
-    InverseFrequency,
-    SimpleReweighting,
-    activity_targets,
-)
+from asd.core.losses.binary import AsymmetricFocal, Bce, BinaryLoss, InverseFrequency, SimpleReweighting
 from asd.types import AsdError
 
-NAN = float("nan")
 N_ACTIVE = torch.tensor([0.0, 7.0, 500.0, 30_000.0])
 
 
@@ -128,11 +120,3 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         InverseFrequency(torch.tensor([1.0, math.nan]))
     with pytest.raises(AsdError, match=r"knows 4 classes, the logits have 3"):
         InverseFrequency(N_ACTIVE)(torch.zeros(2, 3), torch.zeros(2, 3))
-
-
-def test_activity_is_known_where_no_ignored_class_could_change_it() -> None:
-    targets = torch.tensor([[0.0, 0.0], [0.0, 0.7], [NAN, 1.0], [NAN, 0.7], [0.0, NAN], [NAN, NAN]])
-    activity, unknown = activity_targets(targets, targets.isnan())
-    assert unknown.tolist() == [False, False, False, True, True, True]
-    assert activity[~unknown].tolist() == pytest.approx([0, 0.7, 1])
-    assert not activity_targets(targets[:2])[1].any()

@@ -10,7 +10,7 @@ import torch
 
 from asd.core.networks.gated_fusion import MultimodalTransformer
 from asd.studies.fusion import analysis
-from asd.studies.fusion.training import TERMS, Batch, build_network, losses_of
+from asd.studies.fusion.training import TERMS, Batch, build_losses, build_network, losses_of
 from asd.synthetic.tracks import MODALITIES, Sequences, make_sequences
 from tests.test_fusion_training import EQUAL, TINY, data, layout_of
 
@@ -32,10 +32,10 @@ def net() -> MultimodalTransformer:
 
 def test_sequences_are_scored_one_by_one_whatever_their_company(net: MultimodalTransformer, batch: Batch) -> None:
     weights = {**EQUAL, "crop": 2.0}
-    rows = analysis.score(weights, analysis.answers(net, batch), batch)
+    rows = analysis.score(build_losses(weights), analysis.answers(net, batch), batch)
     for i in (0, 5):
         one = batch.at(torch.tensor([i]))
-        found = losses_of(weights, net.eval()(one.features, one.present), one)
+        found = losses_of(build_losses(weights), net.eval()(one.features, one.present), one)
         assert rows["total"][i] == pytest.approx(float(found.total.detach()), rel=1e-4)
         assert [rows[name][i] for name in TERMS] == pytest.approx([float(found.terms[n]) for n in TERMS], rel=1e-4)
     total = sum(weights[name] * np.array(rows[name]) for name in TERMS)
@@ -47,14 +47,14 @@ def test_right_decisions_are_counted_over_the_tracks_that_they_are_about(batch: 
     perfect = analysis.TrackOutput(
         torch.stack([~batch.active, batch.active], -1).float(), batch.asset, batch.numbers, None
     )
-    rows = analysis.score(EQUAL, perfect, batch)
+    rows = analysis.score(build_losses(EQUAL), perfect, batch)
     assert set(rows["active_right"]) == set(rows["asset_right"]) == {1.0}
     assert not any(rows["scale"] + rows["position"] + rows["crop"])
     wrong = perfect._replace(active=1 - perfect.active, asset=perfect.asset.roll(1, -1))
-    rows = analysis.score(EQUAL, wrong, batch)
+    rows = analysis.score(build_losses(EQUAL), wrong, batch)
     assert set(rows["active_right"]) == set(rows["asset_right"]) == {0.0}
     nothing_shown = dataclasses.replace(batch, active=torch.zeros_like(batch.active))
-    assert set(analysis.score(EQUAL, wrong, nothing_shown)["asset_right"]) == {1.0}
+    assert set(analysis.score(build_losses(EQUAL), wrong, nothing_shown)["asset_right"]) == {1.0}
 
 
 def test_long_sets_are_said_in_pieces(net: MultimodalTransformer, monkeypatch: pytest.MonkeyPatch) -> None:

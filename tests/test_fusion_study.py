@@ -12,7 +12,7 @@ import torch
 from asd.core.checkpoint import load_weights
 from asd.studies.config import Fusion
 from asd.studies.fusion import analysis, cells, run_cell
-from asd.studies.fusion.training import build_network, split_indices
+from asd.studies.fusion.training import build_losses, build_network, split_indices
 from asd.synthetic.tracks import MODALITIES
 from asd.types import AsdError
 from tests.command import contents, refuses, succeeds
@@ -50,7 +50,7 @@ def test_the_weights_kept_are_those_that_were_scored(tmp_path: Path) -> None:
     net = build_network(TINY, MODALITIES, "gated", 7)
     net.load_state_dict(load_weights(tmp_path / "weights.safetensors"))
     test = data().at(split_indices(TINY)["test"])
-    rows = analysis.score(EQUAL, analysis.answers(net, test), test)
+    rows = analysis.score(build_losses(EQUAL), analysis.answers(net, test), test)
     assert rows["total"] == pytest.approx(result["all"]["total"], rel=1e-5)
     losses = [row["valid_loss"] for row in result["epochs"]]
     assert result["best_epoch"] == 1 + losses.index(min(losses))

@@ -29,13 +29,6 @@ def reference(golden: Path) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(stored[name]) for name in stored}
 
 
-class EveryMargin(ArcFace):
-    """With the margin for every class alike, as in the public toolkit; it bends the cosine and separates nothing."""
-
-    def training_logits(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return super().training_logits(embeddings, torch.ones_like(labels))
-
-
 def from_reference(name: str, reference: dict[str, torch.Tensor]) -> ClassificationLoss:
     """A loss in float64 with the reference's centres."""
     weights = reference[f"{name}_W"]
@@ -45,7 +38,7 @@ def from_reference(name: str, reference: dict[str, torch.Tensor]) -> Classificat
     elif name == "adaproj":
         loss, values = AdaProj(N_DIMS, N_CLASSES, n_centres=3), weights
     else:
-        loss, values = EveryMargin(N_DIMS, N_CLASSES), weights.T
+        loss, values = ArcFace(N_DIMS, N_CLASSES, margin_on="all"), weights.T
     with torch.no_grad():
         next(loss.parameters()).data = values.clone()
     return loss

@@ -9,13 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
-from asd.core.update import exponential_ramp, learning_rate_at, linear_ramp
-from asd.options import TrainSettings
-
-
-def cosine(n_steps: int, n_warmup: int, peak: float, floor: float) -> TrainSettings:
-    warmup = n_warmup / n_steps
-    return TrainSettings(learning_rate=peak, floor=floor, warmup=warmup, schedule="cosine")
+from asd.core.update import exponential_ramp, linear_ramp, warmup_cosine
+from asd.types import AsdError
 
 
 def test_ramps_at_their_ends_and_in_the_middle() -> None:
@@ -39,10 +34,10 @@ PLANS = st.integers(1, 200).flatmap(lambda n: st.tuples(st.just(n), st.integers(
 @given(plan=PLANS, floor=st.floats(0, 0.5))
 def test_cosine_is_its_closed_form_and_never_comes_up_again(plan: tuple[int, int], floor: float) -> None:
     n, w = plan
-    values = [learning_rate_at(cosine(n, w, 1.0, floor), k, n) for k in range(n + 20)]
+    values = [warmup_cosine(k, n, w, peak=1.0, floor=floor) for k in range(n + 20)]
     for k in range(n):
-        along = math.cos(math.pi * (k - w) / max(n - w - 1, 1))
-        expected = (k + 1) / w if k < w else floor + (1 - floor) * (1 + along) / 2
+        cosine = math.cos(math.pi * (k - w) / max(n - w - 1, 1))
+        expected = (k + 1) / w if k < w else floor + (1 - floor) * (1 + cosine) / 2
         assert values[k] == pytest.approx(expected, abs=1e-12)
     assert all(a < b for a, b in pairwise(values[:w]))
     assert values[w] == 1
@@ -59,7 +54,13 @@ def test_it_is_what_torch_schedules(n_warmup: int) -> None:
     down = CosineAnnealingLR(optimizer, T_max=n_steps - n_warmup - 1, eta_min=floor)
     schedule = SequentialLR(optimizer, [up, down], milestones=[n_warmup])
     for step in range(n_steps):
-        expected = learning_rate_at(cosine(n_steps, n_warmup, peak, floor), step, n_steps)
+        expected = warmup_cosine(step, n_steps, n_warmup, peak, floor)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected, rel=1e-9)
         optimizer.step()
         schedule.step()
+
+
+@pytest.mark.parametrize(("n_steps", "n_warmup"), [(10, 10), (10, -1), (0, 0)])
+def test_a_warmup_that_leaves_no_step_is_refused(n_steps: int, n_warmup: int) -> None:
+    with pytest.raises(AsdError, match=f"warm-up of {n_warmup} steps does not fit a training of {n_steps}"):
+        warmup_cosine(0, n_steps, n_warmup, 1.0)

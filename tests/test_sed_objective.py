@@ -8,7 +8,6 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from asd.core.losses.binary import Bce
 from asd.core.networks.frame_classifiers import EventNetwork
 from asd.core.semi import EmaTeacher
 from asd.features.logmel import KaldiFbank
@@ -84,16 +83,6 @@ def test_targets_that_are_not_known_are_never_looked_at() -> None:
         total, terms = objective(data, **settings)(torch.arange(9))
         assert torch.isfinite(total)
         assert all(torch.isfinite(term) for term in terms.values())
-
-
-def test_events_and_activity_are_learnt_together() -> None:
-    data, aim = clips(), objective(activity=0.3, weak=0.0)
-    aim.student.eval()
-    total, terms = aim(torch.arange(9))
-    torch.testing.assert_close(total, terms["strong"] + 0.3 * terms["activity"])
-    heard = aim.student(data.log_mel[STRONG], data.padding[STRONG]).activity[~data.padding[STRONG]]
-    expected = Bce()(heard, data.frame_targets[STRONG].amax(-1)[~data.padding[STRONG]])
-    torch.testing.assert_close(terms["activity"], expected)
 
 
 def test_only_labelled_clips_decide_the_supervised_terms() -> None:

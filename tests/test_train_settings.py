@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from asd.core.update import learning_rate_at
+from asd.core.update import learning_rate_at, warmup_cosine
 from asd.options import TrainSettings
 from tests.command import refuses, short_training, succeeds
 
 
-def test_a_cosine_begins_behind_its_warmup_and_ends_at_the_floor() -> None:
+def test_cosine_with_warmup_is_the_tested_schedule() -> None:
     settings = TrainSettings(learning_rate=2.0, warmup=0.2, schedule="cosine", floor=0.5)
     rates = [learning_rate_at(settings, step, 50) for step in range(50)]
+    assert rates == [warmup_cosine(step, 50, 10, 2.0, 0.5) for step in range(50)]
     assert (rates[9], rates[10], rates[-1]) == (2.0, 2.0, 0.5)
 
 

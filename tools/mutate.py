@@ -115,6 +115,7 @@ TESTS = {
     "asd/core/losses/cells.py": "cells categorical",
     "asd/core/losses/graph.py": "graph",
     "asd/core/losses/metric_learning.py": "metric_learning",
+    "asd/core/losses/multitask.py": "multitask",
     "asd/sed/metrics.py": "sed_metrics",
     "asd/sed/cell_metrics.py": "sed_cell_metrics sed_cell_metrics_calibration",
     "asd/sed/tables.py": "sed_tables",

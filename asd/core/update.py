@@ -11,7 +11,8 @@ draws.
 Args:
     module, step: the network, the same in every process, and what trains it.
     settings: of the training.
-    step: of a schedule, counted from 0; `n_steps` is its length.
+    step: of a schedule, counted from 0; `n_steps` and `n_warmup` are lengths in steps of the whole and of its warm-up.
+    peak, floor: largest and last value.
     batch: (items,) indices, the same in every process.
 """
 
@@ -36,6 +37,7 @@ from torch.optim import Adam, AdamW, Optimizer, RAdam
 from asd.core.runtime import log
 from asd.core.semi import EmaTeacher
 from asd.options import TrainSettings
+from asd.types import AsdError
 
 T = TypeVar("T")
 
@@ -214,8 +216,8 @@ def exponential_ramp(step: float, n_steps: int) -> float:
     return math.exp(-5 * (1 - linear_ramp(step, n_steps)) ** 2)
 
 
-def learning_rate_at(settings: TrainSettings, step: int, n_steps: int) -> float:
-    """Learning rate of step 0 to `n_steps` - 1: a linear warm-up, then constant, or half a cosine down to the floor.
+def warmup_cosine(step: int, n_steps: int, n_warmup: int, peak: float, floor: float = 0.0) -> float:
+    """Linear warm-up, then half a cosine that never comes up again.
 
     Step k of n, w of them warm-up:
 
@@ -223,13 +225,29 @@ def learning_rate_at(settings: TrainSettings, step: int, n_steps: int) -> float:
         k >= w    floor + (peak - floor) (1 + cos(pi (k - w) / (n - w - 1))) / 2
 
     so the first step learns something, the step after the warm-up has the peak, and step n - 1, the last
-    one, and all after it have the floor. A warm-up leaves at least one step.
+    one, and all after it have the floor.
+
+    Raises:
+        AsdError: a warm-up that leaves no step.
+
+    Example:
+        >>> tuple(round(warmup_cosine(step, 5, 2, peak=1.0), 2) for step in range(5))
+        (0.5, 1.0, 1.0, 0.5, 0.0)
     """
-    peak, floor = settings.learning_rate, settings.floor
-    n_warmup = min(round(settings.warmup * n_steps), n_steps - 1)
-    if settings.schedule == "constant":
-        return peak * linear_ramp(step + 1, n_warmup)
+    if not 0 <= n_warmup < n_steps:
+        raise AsdError(
+            f"a warm-up of {n_warmup} steps does not fit a training of {n_steps}; it takes from 0 steps to "
+            f"one less than all"
+        )
     if step < n_warmup:
         return peak * (step + 1) / n_warmup
     done = min((step - n_warmup) / max(n_steps - n_warmup - 1, 1), 1.0)
     return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def learning_rate_at(settings: TrainSettings, step: int, n_steps: int) -> float:
+    """Learning rate of step 0 to `n_steps` - 1; see `warmup_cosine`."""
+    n_warmup = min(round(settings.warmup * n_steps), n_steps - 1)
+    if settings.schedule == "constant":
+        return settings.learning_rate * linear_ramp(step + 1, n_warmup)
+    return warmup_cosine(step, n_steps, n_warmup, settings.learning_rate, settings.floor)

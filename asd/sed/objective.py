@@ -8,8 +8,6 @@ consistency    with the teacher where labels are missing: frames of clips withou
 
 total = strong + loss.weak weak + loss.activity activity + loss.graph graph
         + teacher.weight ramp(step) (consistency_clips + consistency_frames)
-
-Source of SED + SAD: Pankajakshan, Bear and Benetos, WASPAA 2019 (arXiv 1907.05122), which gives no weight.
 """
 
 from __future__ import annotations
@@ -21,8 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from asd.core.losses.binary import Bce, InverseFrequency, activity_targets, decision_loss
+from asd.core.losses.binary import Bce, InverseFrequency, decision_loss
 from asd.core.losses.graph import GraphLaplacian, co_occurrence
+from asd.core.losses.multitask import EventsAndActivity
 from asd.core.networks.frame_classifiers import EventLogits, EventNetwork
 from asd.core.semi import Consistency, EmaTeacher, cmt_neg, cmt_normal
 from asd.core.update import exponential_ramp
@@ -53,6 +52,7 @@ class Objective:
         else:
             self.strong = decision_loss(loss.name, **loss.own())
         self.bce = Bce()
+        self.activity = EventsAndActivity(self.strong, loss.activity) if loss.activity else None
         self.graph = GraphLaplacian(co_occurrence(strong), frames="mean") if loss.graph else None
 
     def __call__(self, indices: torch.Tensor) -> tuple[torch.Tensor, Terms]:
@@ -84,13 +84,11 @@ class Objective:
 
     def _strong(self, logits: EventLogits, clips: Clips) -> tuple[torch.Tensor, Terms]:
         unlabelled = _unlabelled_frames(clips)
-        loss = self.strong(logits.frames, clips.frame_targets, ignore=unlabelled)
-        terms = {"strong": loss}
-        if self.loss.activity:
-            any_event, unknown = activity_targets(clips.frame_targets, unlabelled)
-            terms["activity"] = self.bce(logits.activity, any_event, ignore=unknown)
-            loss = loss + self.loss.activity * terms["activity"]
-        return loss, terms
+        if self.activity is None:
+            loss = self.strong(logits.frames, clips.frame_targets, ignore=unlabelled)
+            return loss, {"strong": loss}
+        both = self.activity(logits.frames, logits.activity, clips.frame_targets, ignore=unlabelled)
+        return both.total, {"strong": both.terms["events"], "activity": both.terms["activity"]}
 
     def _consistency(self, logits: EventLogits, batch: Clips) -> Terms:
         """Distances from the teacher for clips and frames without labels, and the masses of confident targets."""

@@ -178,19 +178,6 @@ class BatchDice(FocalBatchTversky):
         super().__init__(alpha=0.5, beta=0.5, gamma=0.0, eta=smoothing / 2)
 
 
-def activity_targets(targets: torch.Tensor, ignore: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whether any class is active: the largest target (batch, ...), and an ignore mask of that shape.
-
-    It is not known where a class is ignored, unless another one is active for certain.
-
-    Args:
-        targets: (batch, ..., classes) soft or hard; anything where ignored.
-    """
-    cells = Cells.of(targets, ignore=ignore)
-    activity = cells.clean(targets).amax(-1)
-    return activity, ~cells.counted.all(-1) & (activity < 1)
-
-
 # name -> class; every one is called as loss(logits, targets, weight=None, ignore=None) and returns a scalar,
 # or cells where its reduction is "none"
 DECISION_LOSSES: dict[str, Callable[..., nn.Module]] = {

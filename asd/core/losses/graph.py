@@ -8,7 +8,7 @@ The sum over pairs is computed, not the trace, which subtracts large numbers tha
 diagonal of A has no say in either.
 
 The penalty grows with the square of the number of frames and is meant to stand beside a BCE that is summed:
-with `frames="sum"` and the BCE's reduction "sum_per_item" the paper's strength is 1e-5.
+with `frames="sum"` and the reductions "sum_per_item" (BCE) and "mean" (penalty) the paper's strength is 1e-5.
 With frames="mean" a strength N^2 times as large is the same for clips of N frames: 2.5 for N = 500.
 
 Source: Imoto and Kyochi, "Sound event detection using graph Laplacian regularization based on event
@@ -17,17 +17,17 @@ co-occurrence", ICASSP 2019 (arXiv 1902.00816).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
-from asd.core.losses.cells import Cells
+from asd.core.losses.cells import Cells, Reduction
 from asd.types import AsdError, one_of
 
 
 class GraphLaplacian(nn.Module):
-    """Mean over clips of the penalty on unequal activity of classes that co-occur.
+    """Penalty on unequal activity of classes that co-occur; its strength is a weight of `MultiTask`.
 
     Args:
         adjacency: (classes, classes) A, symmetric, 0 or more; `AsdError` for one that is not.
@@ -36,7 +36,9 @@ class GraphLaplacian(nn.Module):
 
     adjacency: torch.Tensor
 
-    def __init__(self, adjacency: torch.Tensor, frames: Literal["sum", "mean"] = "sum") -> None:
+    def __init__(
+        self, adjacency: torch.Tensor, frames: Literal["sum", "mean"] = "sum", reduction: Reduction = "mean"
+    ) -> None:
         super().__init__()
         square = adjacency.ndim == 2 and len(adjacency) == adjacency.shape[1]
         weights_edges = bool(((adjacency >= 0) & adjacency.isfinite()).all())
@@ -47,21 +49,25 @@ class GraphLaplacian(nn.Module):
             )
         self.register_buffer("adjacency", adjacency.float())
         self.frames = one_of(frames, ("sum", "mean"), "frames")
+        one_of(reduction, get_args(Reduction), "reduction")
+        self.reduction: Reduction = reduction
 
-    def forward(self, logits: torch.Tensor, ignore: torch.Tensor | None = None) -> torch.Tensor:
-        """Mean penalty over the clips of logits (batch, ..., classes).
+    def forward(
+        self, logits: torch.Tensor, weight: torch.Tensor | None = None, ignore: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Reduced penalty of logits (batch, ..., classes).
 
         Every axis between the first and the last is one of frames; without one, v is the probability itself.
         A class that is ignored all through a clip takes part in none of its pairs. `AsdError` for shapes that do not
         fit, or a mask that is not bool.
 
         Args:
-            ignore: bool, broadcast to the logits; True where nothing is known.
+            weight: of each item (batch,), or broadcast to logits; None: all alike.
         """
         if logits.shape[-1] != len(self.adjacency):
             raise AsdError(f"the graph has {len(self.adjacency)} classes, the logits have {logits.shape[-1]}")
         with torch.autocast(logits.device.type, enabled=False):
-            cells = Cells.of(logits, ignore=ignore)
+            cells = Cells.of(logits, weight, ignore)
             activity = cells.weight * cells.clean(logits).sigmoid()
             v, mass = (x.unsqueeze(1).flatten(1, -2).sum(1) for x in (activity, cells.weight))  # over frames
             present = mass > 0
@@ -69,7 +75,7 @@ class GraphLaplacian(nn.Module):
                 v = v / torch.where(present, mass, 1.0)
             edges = self.adjacency * (present.unsqueeze(-1) & present.unsqueeze(-2))
             penalties = 0.5 * (edges * (v.unsqueeze(-1) - v.unsqueeze(-2)).square()).sum((-2, -1))
-            return Cells.of(penalties, ignore=~present.any(-1)).reduce(penalties, "mean")
+            return Cells.of(penalties, ignore=~present.any(-1)).reduce(penalties, self.reduction)
 
 
 def co_occurrence(labels: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import nn
@@ -75,15 +74,15 @@ def covariances_around_batches(
     The scatter of each batch around its own mean, summed, over the number of windows less one, although each window
     holds several frames. Where a domain has too few windows, that of the other stands in.
     """
-    scatter: list[Any] = [0.0, 0.0]
-    counts = [0, 0]
+    scatter, counts = [torch.zeros(0), torch.zeros(0)], [0, 0]
     for residual, target in batches:
         for domain in (0, 1):
             part = residual[target == bool(domain)]
+            frames = part.view(-1, n_mels)
             if len(part):
-                frames = part.view(-1, n_mels)
                 around = frames - frames.mean(0)
-                scatter[domain] = scatter[domain] + around.T @ around
+                found = around.T @ around
+                scatter[domain] = scatter[domain] + found if counts[domain] else found
                 counts[domain] += len(part)
     if not counts[0]:  # the official code divides by zero here; a machine of targets only has one domain
         scatter, counts = scatter[::-1], counts[::-1]
@@ -100,25 +99,25 @@ def streamed_ledoit_wolf(batches: Callable[[], Iterable[torch.Tensor]]) -> tuple
     Returns:
         Covariance (dims, dims) float64 and the shrinkage in [0, 1] towards mean-variance times identity.
     """
-    count = 0
-    total: Any = 0.0
+    count, total = 0, torch.zeros(0)
     for batch in batches():
         count += len(batch)
-        total = total + batch.double().sum(0)
+        total = batch.double().sum(0) + (total if total.numel() else 0.0)
     if not count:
         raise ValueError("a covariance needs vectors; got none")
     mean = total / count
-    scatter = fourth = total.new_zeros(())
+    scatter = torch.zeros(len(mean), len(mean), dtype=torch.float64, device=mean.device)
+    fourth = torch.zeros((), dtype=torch.float64, device=mean.device)
     for batch in batches():
         centred = batch.double() - mean
-        scatter = scatter + centred.T @ centred
-        fourth = fourth + centred.square().sum(1).square().sum()
+        scatter += centred.T @ centred
+        fourth += centred.square().sum(1).square().sum()
     covariance = scatter / count
     mu = covariance.diagonal().mean()
     spread = covariance.square().sum() - len(mean) * mu**2  # distance of the estimate from the sphere
     noise = (fourth / count - covariance.square().sum()) / count  # distance expected from sampling alone
     shrinkage = float((noise / spread).clamp(0.0, 1.0)) if spread > 0 else 0.0
-    sphere = mu * torch.eye(len(mean), dtype=mean.dtype, device=mean.device)
+    sphere = mu * torch.eye(len(mean), dtype=torch.float64, device=mean.device)
     return (1.0 - shrinkage) * covariance + shrinkage * sphere, shrinkage
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+from asd.core.losses.multitask import MultiTask
 from asd.core.networks.gated_fusion import MultimodalTransformer, TrackOutput
 from asd.studies.config import Fusion
 from asd.studies.fusion import training
@@ -23,7 +23,7 @@ PerSequence = dict[str, list[float]]
 
 def on_complete(net: MultimodalTransformer, data: Batch, sequences: Sequences, config: Fusion) -> dict[str, Any]:
     """What is found on the test sequences that have all modalities, the same for every network."""
-    weights, splits = config.weights.model_dump(), training.split_indices(config)
+    losses, splits = training.build_losses(config.weights.model_dump()), training.split_indices(config)
     everything = torch.from_numpy(sequences.present.all((1, 2)))
     indices = splits["test"][everything[splits["test"]]]
     if len(indices) < 2:
@@ -35,21 +35,21 @@ def on_complete(net: MultimodalTransformer, data: Batch, sequences: Sequences, c
     test = data.at(indices.to(device))
     guess = training.answer_frequencies(data.at(splits["training"].to(device)), (len(test), config.n_steps))
     found: dict[str, Any] = {
-        "complete": score(weights, answers(net, test), test),
-        "frequencies": means(score(weights, guess, test)),
+        "complete": score(losses, answers(net, test), test),
+        "frequencies": means(score(losses, guess, test)),
     }
     if len(test.features) > 1:
         less = {name: test.withhold(name) for name in test.features}
-        found["withheld"] = {name: means(score(weights, answers(net, rest), rest)) for name, rest in less.items()}
+        found["withheld"] = {name: means(score(losses, answers(net, rest), rest)) for name, rest in less.items()}
     return found
 
 
 def on_all(net: MultimodalTransformer, data: Batch, sequences: Sequences, config: Fusion) -> dict[str, Any]:
     """What is found on all test sequences, with whatever they lack."""
-    weights, indices = config.weights.model_dump(), training.split_indices(config)["test"]
+    losses, indices = training.build_losses(config.weights.model_dump()), training.split_indices(config)["test"]
     test, seen = data.at(indices.to(data.present.device)), sequences.at(indices.numpy())
     given = answers(net, test)
-    rows = score(weights, given, test)
+    rows = score(losses, given, test)
     found = {
         "all": rows,
         "worst": worst_cases(rows, seen, indices.tolist()),
@@ -70,7 +70,7 @@ def answers(net: MultimodalTransformer, data: Batch) -> TrackOutput:
     return TrackOutput(*parts)
 
 
-def score(weights: Mapping[str, float], given: TrackOutput, data: Batch) -> PerSequence:
+def score(losses: MultiTask, given: TrackOutput, data: Batch) -> PerSequence:
     """Total and terms of the loss, and shares of right decisions, of each sequence: {name: (n,)}.
 
     "active_right" is over all tracks and steps, "asset_right" over those where the track is active.
@@ -79,7 +79,7 @@ def score(weights: Mapping[str, float], given: TrackOutput, data: Batch) -> PerS
     for one in torch.arange(len(data), device=data.present.device).split(1):
         batch = data.at(one)
         answer = TrackOutput(given.active[one], given.asset[one], given.numbers[one], None)
-        found = training.losses_of(weights, answer, batch)
+        found = training.losses_of(losses, answer, batch)
         active_right = ((training.active_logits(answer) > 0) == batch.active).float().mean()
         asset_right = (answer.asset.argmax(-1) == batch.asset.argmax(-1))[batch.active].float().mean().nan_to_num(1.0)
         for name, value in zip(COLUMNS, (found.total, *found.terms.values(), active_right, asset_right), strict=True):

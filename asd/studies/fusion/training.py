@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch.nn.functional import one_hot
 
 from asd.core.losses.binary import Bce
 from asd.core.losses.cells import SoftCrossEntropy, SquaredError
+from asd.core.losses.multitask import MultiTask, TaskLosses
 from asd.core.networks.gated_fusion import MultimodalTransformer, TrackOutput, drop_modalities
 from asd.core.trainer import train
 from asd.options import TrainSettings
@@ -120,25 +120,23 @@ def build_network(config: Fusion, modalities: Sequence[str], fusion: str, seed: 
     )
 
 
-class Losses(NamedTuple):
-    """What to descend, and what to log."""
+def build_losses(weights: Mapping[str, float]) -> MultiTask:
+    """The five terms with their weights."""
+    squared = {name: SquaredError() for name in _NUMBERS_OF}
+    return MultiTask({"active": Bce(), "asset": SoftCrossEntropy(), **squared}, weights)
 
-    total: torch.Tensor  # scalar, sum of weight x term
-    terms: dict[str, torch.Tensor]  # scalars without gradient and without weight, by the names in `TERMS`
 
-
-def losses_of(weights: Mapping[str, float], answers: TrackOutput, batch: Batch) -> Losses:
-    """Losses of a batch; tracks that are not active count for `active` only, and a weight of 0 for nothing."""
+def losses_of(losses: MultiTask, answers: TrackOutput, batch: Batch) -> TaskLosses:
+    """Total and terms of the loss of a batch; tracks that are not active count for `active` only."""
     idle = ~batch.active
-    terms = {
-        "active": Bce()(active_logits(answers), batch.active.float()),
-        "asset": SoftCrossEntropy()(answers.asset, batch.asset, ignore=idle),
+    inputs: dict[str, dict[str, torch.Tensor | None]] = {
+        "active": {"logits": active_logits(answers), "targets": batch.active.float()},
+        "asset": {"logits": answers.asset, "targets": batch.asset, "ignore": idle},
     }
     for name, columns in _NUMBERS_OF.items():
-        numbers, targets = answers.numbers[..., columns], batch.numbers[..., columns]
-        terms[name] = SquaredError()(numbers, targets, ignore=idle[..., None])
-    total = sum((weights[name] * term for name, term in terms.items() if weights[name]), torch.zeros(()))
-    return Losses(total, {name: term.detach() for name, term in terms.items()})
+        numbers = {"logits": answers.numbers[..., columns], "targets": batch.numbers[..., columns]}
+        inputs[name] = {**numbers, "ignore": idle[..., None]}
+    return losses(inputs)
 
 
 def active_logits(answers: TrackOutput) -> torch.Tensor:
@@ -162,14 +160,14 @@ def fit(net: MultimodalTransformer, data: Batch, config: Fusion, seed: int, dire
 
     Sequences without any of the network's modalities at some step are left out; epochs are counted from 1.
     """
-    weights, splits = config.weights.model_dump(), split_indices(config)
+    losses, splits = build_losses(config.weights.model_dump()), split_indices(config)
 
-    def step(indices: torch.Tensor) -> Losses:
+    def step(indices: torch.Tensor) -> TaskLosses:
         batch = data.at(indices)
         present = batch.present
         if net.training and config.modality_dropout:
             present = drop_modalities(present, config.modality_dropout, torch.default_generator)
-        return losses_of(weights, net(batch.features, present), batch)
+        return losses_of(losses, net(batch.features, present), batch)
 
     done = train(
         net,
