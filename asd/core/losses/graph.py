@@ -58,6 +58,7 @@ class GraphLaplacian(nn.Module):
         """Reduced penalty of logits (batch, ..., classes).
 
         Every axis between the first and the last is one of frames; without one, v is the probability itself.
+        To penalise a whole batch of attributes together, give it as the frames of one item: logits[None].
         A class that is ignored all through a clip takes part in none of its pairs. `AsdError` for shapes that do not
         fit, or a mask that is not bool.
 
