@@ -21,6 +21,7 @@ from asd.core.networks.autoencoder import (
     mean_frame_distance,
     mean_residual_distance,
 )
+from asd.data.given import from_arrays
 from asd.detectors import AutoencoderSettings
 from asd.detectors.autoencoder import Autoencoder
 from asd.metrics import auc, pauc
@@ -31,7 +32,7 @@ from asd.scoring.references import references_of
 from asd.scoring.threshold import fit_threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse
-from asd.types import AsdError, Domain, Label, Split
+from asd.types import NEAR, AsdError, Domain, Label, Split
 from tests.machines import recordings, run_context, tone_machine
 
 SMALL: dict[str, Any] = {"n_mels": 32, "training": TrainSettings(epochs=3, batch_size=64)}
@@ -295,3 +296,12 @@ def test_weights_from_elsewhere_bring_no_neighbours(tmp_path: Path) -> None:
     test = recordings(root, "fan", Split.TEST)
     assert again.scorers == given.scorers == tuple(again.score(test))
     np.testing.assert_array_equal(again.score(test)["mse"], first.score(test)["mse"])
+
+
+@pytest.mark.parametrize("n_samples", [100, 2047])
+def test_a_clip_without_a_whole_window_is_named_by_the_detector_itself(tmp_path: Path, n_samples: int) -> None:
+    detector = Autoencoder(run_context(tmp_path), AutoencoderSettings(**SMALL))
+    waveforms = [np.full(n, 0.1, np.float32) for n in (2048, n_samples)]
+    given = from_arrays(waveforms, 16000, NEAR, Split.TEST)
+    with pytest.raises(AsdError, match=rf"waveform 1 has {n_samples} samples, too few for one window of 5 frames"):
+        detector.score(given)

@@ -205,6 +205,13 @@ class Autoencoder(Detector):
         exact = exact or self.compatible
         cache, device = self.context.cache_of(recordings), self.context.device
         frames = log_mel_frames(recordings, self.log_mel, cache, device, exact=exact)
+        if len(short := np.flatnonzero(frames.lengths < self.n_frames)):
+            least = (self.n_frames - 1) * self.log_mel["hop_samples"]
+            raise AsdError(
+                f"{recordings.clips[short[0]].path} has {recordings.lengths_samples[short[0]]} samples, too few "
+                f"for one window of {self.n_frames} frames ({least} samples); remove it or lower "
+                f"autoencoder.n_frames"
+            )
         return Windows(frames, self.n_frames, device)
 
     def _loss(self, x: torch.Tensor) -> torch.Tensor:
