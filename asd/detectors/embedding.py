@@ -56,12 +56,12 @@ class Embedding(Detector):
     def refit(self, recordings: Recordings) -> None:
         """Embeds clips with the encoder as it is, and fits the back ends to them."""
         learn = self.context.all_normals(recordings)
-        parts = [references_of(learn.clips, part) for part in self.encoder.embed(learn)]
-        wanted = [(self._scorer(name, k), part) for name in self.scorers for k, part in enumerate(parts)]
-        fitted = on_threads(lambda one: one[0].fit(one[1]), wanted)
-        n = len(parts)
-        self.fitted = {name: fitted[k * n : (k + 1) * n] for k, name in enumerate(self.scorers)}
-        self.settings.warn_of_few(fitted[0].n_least)
+        references = [references_of(learn.clips, part) for part in self.encoder.embed(learn)]
+        scorers = {name: [self._scorer(name, k) for k in range(len(references))] for name in self.scorers}
+        pairs = [pair for of_parts in scorers.values() for pair in zip(of_parts, references, strict=True)]
+        on_threads(lambda pair: pair[0].fit(pair[1]), pairs)
+        self.fitted = scorers
+        self.settings.warn_of_few(pairs[0][0].n_least)
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores by each back end."""
