@@ -55,7 +55,7 @@ def test_it_agrees_with_scikit_learn() -> None:
 def test_each_class_has_its_own_threshold() -> None:
     probabilities, targets = some_clips()
     one = cell_metrics(probabilities, targets, CLASSES, 0.3)["classes"]["dog"]
-    each = cell_metrics(probabilities, targets, CLASSES, [0.9, 0.3, 0.1])
+    each = cell_metrics(probabilities, targets, CLASSES, {"speech": 0.9, "dog": 0.3, "cat": 0.1})
     assert each["classes"]["dog"] == one
     assert each["classes"]["speech"]["n_predicted"] < each["classes"]["cat"]["n_predicted"] + 30
 
@@ -88,6 +88,25 @@ def test_a_class_never_said_has_no_precision() -> None:
     assert (row["recall"], row["f1"]) == (0, 0)
 
 
-def test_without_a_positive_nothing_can_be_measured() -> None:
-    with pytest.raises(AsdError, match="none of the classes speech, dog, cat has a positive example"):
-        cell_metrics(np.zeros((4, 3)), np.zeros((4, 3)), CLASSES)
+BAD = [
+    (np.zeros((4, 3)), np.zeros((4, 3)), "none of the classes speech, dog, cat has a positive example"),
+    (np.zeros((0, 3)), np.zeros((0, 3)), "at least one"),
+    (np.zeros((4, 2)), np.zeros((4, 2)), "3 class names do not fit"),
+    (np.zeros((4, 3)), np.zeros((5, 3)), r"targets \(5, 3\)"),
+    (np.full((4, 3), np.nan), np.ones((4, 3)), "probability nan of speech in row 0"),
+    (np.full((4, 3), 2.5), np.ones((4, 3)), "probabilities, not logits"),
+    (np.ones((4, 3)), np.full((4, 3), -1.0), "the target -1.0 of speech"),
+]
+
+
+@pytest.mark.parametrize(("probabilities", "targets", "what"), BAD)
+def test_what_cannot_be_measured_is_said(
+    probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], what: str
+) -> None:
+    with pytest.raises(AsdError, match=what):
+        cell_metrics(probabilities, targets, CLASSES)
+
+
+def test_a_missing_threshold_is_named() -> None:
+    with pytest.raises(AsdError, match="no threshold for cat; there are those of speech, dog"):
+        cell_metrics(*some_clips(), CLASSES, {"speech": 0.5, "dog": 0.5})

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from asd.sed.metrics import area, evaluate_events
-from asd.sed.tables import cut_to_clips
 from asd.types import AsdError
 
 HOP_S = 0.05
@@ -169,10 +168,36 @@ def test_labels_beyond_the_end_do_not_cost_a_perfect_detector(caplog: pytest.Log
     scores = {"a.wav": said((0.0, 3.0, "dog"), duration_s=3.0), "b.wav": said((9.0, 10.0, "cat"))}
     beyond = pd.concat([truth_of((0.0, 10.0, "dog")), truth_of((9.0, 10.115, "cat"), name="b.wav")])
     pytest.importorskip("sed_scores_eval", reason="part of make test-sed")
-    lengths_s = {"a.wav": 3.0, "b.wav": 10.0}
-    found = evaluate_events(scores, cut_to_clips(beyond, lengths_s, "the truth"), lengths_s, HALF)
+    found = evaluate_events(scores, beyond, {"a.wav": 3.0, "b.wav": 10.0}, HALF)
     assert {found[name] for name in ("event_f1", "segment_f1", "intersection_f1", "psds1", "psds2")} == {1.0}
     assert "2 of 2 labels reach beyond the end" in caplog.text
+
+
+BROKEN = said().assign(cat=np.nan)
+GAP = said().assign(offset=lambda table: table["offset"] - 0.01)
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"scores": {}}, "no clip has scores"),
+    ({"scores": {"a.wav": said(), "b.wav": said()[["onset", "offset", "cat"]]}}, "scores of b.wav have the columns"),
+    ({"scores": {"a.wav": GAP}}, "frames of a.wav do not follow each other"),
+    ({"scores": {"a.wav": BROKEN}}, "a score of a.wav is not a number"),
+    ({"durations_s": {}}, "a.wav has scores but no duration"),
+    ({"thresholds": {"dog": 0.5}}, "no threshold for cat; there are those of dog"),
+    ({"truth": truth_of((1.0, 2.0, "cow"))}, "label cow, the scores only dog, cat"),
+    ({"truth": truth_of((1.0, 2.0, "dog"), name="c.wav")}, "events in c.wav, which has no scores"),
+    ({"truth": truth_of()}, "no event in any clip"),
+]
+
+
+@pytest.mark.parametrize(("change", "what"), BAD, ids=[what for _, what in BAD])
+def test_what_does_not_fit_is_said(change: dict[str, Any], what: str) -> None:
+    given: dict[str, Any] = {
+        "scores": {"a.wav": said()},
+        "truth": truth_of((1.0, 2.0, "dog")),
+        "durations_s": {"a.wav": 10.0},
+        "thresholds": HALF,
+    }
+    with pytest.raises(AsdError, match=what):
+        evaluate_events(**{**given, **change})
 
 
 @pytest.mark.parametrize("pandas", ["2.3.3", "3.1.1"])

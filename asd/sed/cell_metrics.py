@@ -14,7 +14,7 @@ probabilities using Bayesian binning", AAAI 2015; Nixon et al., "Measuring calib
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,35 +26,37 @@ from asd.core.runtime import log
 from asd.evaluation.score_table import FloatArray
 from asd.types import AsdError
 
-Cells = npt.NDArray[np.floating[Any]]
+Threshold = float | Mapping[str, float]
 
 N_BINS = 10  # of calibration errors
 
 
 def cell_metrics(
-    probabilities: Cells, targets: Cells, classes: Sequence[str], threshold: npt.ArrayLike = 0.5
+    probabilities: npt.ArrayLike, targets: npt.ArrayLike, classes: Sequence[str], threshold: Threshold = 0.5
 ) -> dict[str, Any]:
-    """All measures of one model on one set of clips or frames; the threshold is of all classes, or of each.
+    """All measures of one model on one set of clips or frames.
 
     Returns:
         What `overall` gives, "ece", "adaptive_ece" and "brier" over all cells, and "classes": {name: its row}.
     """
-    rows = class_rows(probabilities, targets, classes, threshold)
+    values, truth = _check_cells(probabilities, targets, classes)
+    rows = class_rows(values, truth, classes, threshold)
     if absent := list(rows.loc[rows["n_positive"] == 0, "class"]):
         log.warning("no positive example of %s: left out of macro averages and mAP", ", ".join(absent))
     by_class = rows.set_index("class").to_dict("index")
-    return {**overall(rows, targets.size), **calibration(probabilities, targets), "classes": by_class}
+    return {**overall(rows, values.size), **calibration(values, truth), "classes": by_class}
 
 
 def class_rows(
-    probabilities: Cells, targets: Cells, classes: Sequence[str], threshold: npt.ArrayLike = 0.5
+    probabilities: FloatArray, targets: FloatArray, classes: Sequence[str], threshold: Threshold = 0.5
 ) -> pd.DataFrame:
     """One row per class: class, n_positive, n_predicted, hits, precision, recall, f1, ap, ece, brier.
 
     Average precision and recall of a class without a positive cell are NaN; so is the precision of one that
     was never predicted.
     """
-    predicted, true = probabilities > np.asarray(threshold), targets > 0.5
+    predicted = probabilities > thresholds_of(classes, threshold)
+    true = targets > 0.5
     hits, n_predicted, n_positive = (predicted & true).sum(0), predicted.sum(0), true.sum(0)
     rows = pd.DataFrame({"class": list(classes), "n_positive": n_positive, "n_predicted": n_predicted, "hits": hits})
     rows = rows.assign(**precision_recall_f1(hits, n_predicted, n_positive))
@@ -102,6 +104,36 @@ def precision_recall_f1(hits: npt.ArrayLike, predicted: npt.ArrayLike, true: npt
         "recall": hits / np.maximum(true, 1),
         "f1": 2 * hits / np.maximum(predicted + true, 1),
     }
+
+
+def _check_cells(
+    probabilities: npt.ArrayLike, targets: npt.ArrayLike, classes: Sequence[str]
+) -> tuple[FloatArray, FloatArray]:
+    """Both as float64 (cells, classes); `AsdError` where shapes and names do not fit, or a value is not from 0 to 1."""
+    values, truth = np.asarray(probabilities, np.float64), np.asarray(targets, np.float64)
+    fits = values.ndim == 2 and values.shape == truth.shape and values.shape[-1] == len(classes)
+    if not fits or not values.size:
+        raise AsdError(
+            f"the predictions: probabilities {values.shape}, targets {truth.shape} and {len(classes)} class names do "
+            f"not fit; give (clips or frames, classes) of both, and at least one of each"
+        )
+    for name, array in (("probability", values), ("target", truth)):
+        if len(bad := np.argwhere(~((array >= 0) & (array <= 1)))):
+            row, column = bad[0]
+            raise AsdError(
+                f"the predictions: the {name} {array[row, column]} of {classes[column]} in row {row} is not a number "
+                f"from 0 to 1; hand over probabilities, not logits, and leave padding out"
+            )
+    return values, truth
+
+
+def thresholds_of(classes: Sequence[str], threshold: Threshold) -> FloatArray:
+    """Thresholds (classes,) from one for all, or from one for each."""
+    if not isinstance(threshold, Mapping):
+        return np.full(len(classes), threshold, np.float64)
+    if missing := [name for name in classes if name not in threshold]:
+        raise AsdError(f"no threshold for {', '.join(missing)}; there are those of {', '.join(threshold)}")
+    return np.array([threshold[name] for name in classes], np.float64)
 
 
 def reliability(probabilities: npt.ArrayLike, targets: npt.ArrayLike) -> pd.DataFrame:

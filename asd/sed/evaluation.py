@@ -86,7 +86,7 @@ def cells(
     present = np.stack([clip_targets(list(by_name[name]["event_label"]), classes) for name in clips.index])
     return {
         "frames_half": cell_metrics(predicted, true, classes) | roc_auc(predicted, true),
-        "frames": cell_metrics(predicted, true, classes, [thresholds[name] for name in classes]),
+        "frames": cell_metrics(predicted, true, classes, thresholds),
         "clips": cell_metrics(clips[classes].to_numpy(np.float64), present, classes),
     }
 
