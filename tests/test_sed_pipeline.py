@@ -418,3 +418,18 @@ def test_tones_are_learnt(made: Path, tmp_path: Path) -> None:
     measures = json.loads((tmp_path / "long/evaluation_test.json").read_text())["mean"]
     assert measures["student"]["frames"]["macro_f1"] > 0.7
     assert measures["teacher"]["clips"]["map"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("words", "saying"),
+    [
+        (["cmt_neg", "teacher.positive=0.4", "teacher.negative=0.4"], r"teacher\.negative=0\.4 has to lie below"),
+        (["cmt_neg", "teacher.window_frames=4"], r"window_frames=4 has no middle frame"),
+        (["cmt_normal", "teacher.window_frames=4"], r"window_frames=4 has no middle frame"),
+        (["cmt_normal", "teacher.negative=0.9"], r"data=nowhere"),  # what a method does not use may be anything
+        (["mean_teacher", "teacher.window_frames=4"], r"data=nowhere"),
+    ],
+)
+def test_what_a_teacher_cannot_use_is_refused_before_recordings_are_looked_for(words: list[str], saying: str) -> None:
+    method, *more = words
+    refuses("sed", "train", "data=nowhere", f"teacher.method={method}", *more, saying=saying)

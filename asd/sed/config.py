@@ -6,13 +6,14 @@ Imoto (2021) are the slides on sound event detection and scene classification ci
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asd.core.tracking import TrackerName
 from asd.options import AnyNames, FolderName, Names, Numbers, RunName, Seeds, Settings, TrainSettings, meanings
 from asd.places import Place
+from asd.types import AsdError
 
 
 class MakeSoundscapes(Settings):
@@ -105,6 +106,17 @@ class Teacher(Settings):
     negative: float = Field(0.3, ge=0, le=1, description="up to which probability cmt_neg counts a class as absent")
     window_frames: int = Field(7, ge=1, description="odd median window over its decisions")
     balance: bool = Field(False, description="same mass for cmt_neg's positives and negatives")
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.method in ("cmt_normal", "cmt_neg") and self.window_frames % 2 == 0:
+            raise AsdError(f"teacher.window_frames={self.window_frames} has no middle frame; give an odd number")
+        if self.method == "cmt_neg" and self.negative >= self.positive:
+            raise AsdError(
+                f"teacher.negative={self.negative} has to lie below teacher.positive={self.positive}, or a class would "
+                f"count as present and absent at once"
+            )
+        return self
 
 
 class Augmentation(Settings):
