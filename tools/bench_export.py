@@ -22,7 +22,8 @@ import torch
 
 import asd
 from asd.data.audio import read_wav
-from asd.deploy.export import Samples, as_onnx, difference, graph_score, session_of, spread_of
+from asd.deploy.export import as_onnx, difference, graph_score, session_of, spread_of
+from asd.deploy.stream import Samples
 
 N_CLIPS = 12
 
