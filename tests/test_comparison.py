@@ -23,7 +23,7 @@ from asd.evaluation.comparison import (
 )
 from asd.evaluation.confidence import percentile_interval, resampled_metrics
 from asd.metrics import evaluate_table
-from asd.types import SCORE_COLUMNS
+from asd.types import SCORE_COLUMNS, AsdError
 
 
 def entry(name: str, **machines: list[float]) -> Entry:
@@ -136,6 +136,11 @@ def test_a_constant_advantage_is_never_a_tie(advantage: float, seed: int) -> Non
     assert not board["tie"][1]
     assert board["difference"][1] == pytest.approx(-advantage)
     assert board["difference_low"][1] == pytest.approx(board["difference_high"][1])
+
+
+def test_a_reference_that_is_no_entry() -> None:
+    with pytest.raises(AsdError, match="reference=x is not on the board"):
+        ranked([entry("a", fan=[0.5])], "x")
 
 
 def test_seeds_that_give_the_same_do_not_spread() -> None:

@@ -127,6 +127,8 @@ def test_what_cannot_be_chosen_is_a_sentence() -> None:
     table = score_rows({"normal_0001.wav": 1.0, "anomaly_0007.wav": 3.0})
     with pytest.raises(AsdError, match=r"clip=anomly_7 is not among the 2 .* did you mean anomaly_0007\.wav\?"):
         choose_clips(table, "anomly_7", 1)
+    with pytest.raises(AsdError, match="worst=0 explains nothing"):
+        choose_clips(table, None, 0)
     with pytest.raises(AsdError, match="no scored test clips"):
         choose_clips(table.head(0), None, 1)
 

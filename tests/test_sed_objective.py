@@ -174,6 +174,8 @@ def test_networks_hear_frames_clips_and_activity(kind: str, pooling: str) -> Non
 def test_no_unknown_name_becomes_a_default() -> None:
     with pytest.raises(ValidationError, match=r"'crnn' or 'transformer'"):
         Network(kind="crnnn")  # type: ignore[arg-type]
+    with pytest.raises(AsdError, match=r"network.kind=crnnn is unknown; choose crnn or transformer"):
+        network("crnnn")
     with pytest.raises(AsdError, match=r"pooling=linear is unknown; there are attention, linear_softmax"):
         network(pooling="linear")
     with pytest.raises(ValidationError, match=r"'none', 'mean_teacher', 'cmt_normal' or 'cmt_neg'"):

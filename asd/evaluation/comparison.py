@@ -20,6 +20,7 @@ from asd.evaluation.confidence import percentile_interval, resampled_metrics, re
 from asd.evaluation.markdown import spread
 from asd.evaluation.score_table import FloatArray
 from asd.metrics import aggregate, evaluate_table, score_metrics
+from asd.types import AsdError
 
 _LEAST = 4  # configurations without which nothing can be said
 
@@ -112,7 +113,7 @@ def _number(values: list[float], draws: list[FloatArray]) -> dict[str, float]:
 
 
 def ranked(entries: Sequence[Entry], reference: str | None = None) -> pd.DataFrame:
-    """Entries as rows, best first; differences are those to `reference`, or to the best where that is none of them.
+    """Entries as rows, best first; differences are those to `reference`, by default to the best.
 
     Returns:
         The columns run, official_score, std (over seeds), seeds, low, high (95 % of resampled clips), reference,
@@ -120,7 +121,10 @@ def ranked(entries: Sequence[Entry], reference: str | None = None) -> pd.DataFra
         is better or worse) and sign_p.
     """
     best_first = sorted(entries, key=lambda entry: -entry.score)
-    against = next((entry for entry in best_first if entry.name == reference), best_first[0])
+    by_name = {entry.name: entry for entry in best_first}
+    if reference is not None and reference not in by_name:
+        raise AsdError(f"reference={reference} is not on the board: it holds {', '.join(by_name)}")
+    against = best_first[0] if reference is None else by_name[reference]
     return pd.DataFrame([_row(entry, against) for entry in best_first])
 
 

@@ -124,11 +124,13 @@ def choose_clips(table: pd.DataFrame, clip: str | None, worst: int) -> pd.DataFr
 
     Args:
         clip: name of one file, with or without folders and .wav; None: the worst clips.
-        worst: how many of each kind, 1 or more: the highest normals and the lowest anomalies where labels are known,
+        worst: how many of each kind: the highest normals and the lowest anomalies where labels are known,
             else the highest scores.
     """
     if table.empty:
         raise AsdError("there are no scored test clips to explain; put some into test/ and `score` them")
+    if worst < 1 and clip is None:
+        raise AsdError(f"worst={worst} explains nothing; ask for 1 or more, or name a clip with clip=")
     ranked = with_verdicts(table).sort_values("rank")
     if clip is not None:
         parts = {"asked for": ranked[ranked["file"] == _find(clip, table["file"].tolist())]}

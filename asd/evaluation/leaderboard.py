@@ -126,7 +126,7 @@ def _boards(members: Sequence[Member]) -> list[list[Member]]:
 def _board(group: Sequence[Member], reference: str | None) -> pd.DataFrame:
     """The rows of runs that scored the same clips, measured by the same rule."""
     entries = [Entry.of(member.name, member.by_seed, member.year) for member in group]
-    board = ranked(entries, reference)
+    board = ranked(entries, reference if reference in {entry.name for entry in entries} else None)
     board.insert(0, "machines", ", ".join(group[0].machines))
     board.insert(1, "rule", group[0].rule)
     years = {member.name: None if member.rule == "plain" else member.year for member in group}

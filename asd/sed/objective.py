@@ -28,6 +28,7 @@ from asd.core.update import exponential_ramp
 from asd.features.augment import draw_masks, draw_mixup, mask, mixup
 from asd.sed.config import Train
 from asd.sed.dataset import Clips
+from asd.types import AsdError
 
 Terms = dict[str, torch.Tensor]
 
@@ -107,9 +108,11 @@ class Objective:
         if semi.method == "cmt_normal":
             shared |= {"clip_threshold": semi.positive, "frame_threshold": semi.positive}
             sure = cmt_normal(y_clips, y_frames, **shared)
-        else:
+        elif semi.method == "cmt_neg":
             shared |= {"positive_threshold": semi.positive, "negative_threshold": semi.negative}
             sure = cmt_neg(y_clips, y_frames, balance=semi.balance, **shared)
+        else:
+            raise AsdError(f"the teacher of method={semi.method} chooses no confident targets")
         return {
             "consistency_clips": self.bce(logits.clips, sure.clips.targets, sure.clips.weight, clip_labels),
             "consistency_frames": self.bce(logits.frames, sure.frames.targets, sure.frames.weight, frame_labels),

@@ -74,8 +74,10 @@ def build_network(settings: Network, n_classes: int, n_mels: int) -> EventNetwor
     convolutions = FrequencyPooledCNN(n_mels, settings.channels, settings.pools)
     if settings.kind == "crnn":
         return EventNetwork(CRNN(n_classes, convolutions, settings.n_recurrent), settings.pooling)
-    sizes = settings.n_heads, settings.n_layers, settings.n_feedforward
-    return EventNetwork(CNNTransformer(n_classes, convolutions, *sizes), settings.pooling)
+    if settings.kind == "transformer":
+        sizes = settings.n_heads, settings.n_layers, settings.n_feedforward
+        return EventNetwork(CNNTransformer(n_classes, convolutions, *sizes), settings.pooling)
+    raise AsdError(f"network.kind={settings.kind} is unknown; choose crnn or transformer")
 
 
 def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -> None:

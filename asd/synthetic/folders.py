@@ -96,11 +96,10 @@ def _check_same(folder: Path, recipe: Recipe) -> None:
 def _write(folder: Path, recipe: Recipe) -> None:
     design = draw_design(recipe.machine, recipe.seed)
     hall = None if recipe.snr_db is None else draw_hall(recipe.machine, recipe.seed, recipe.sample_rate_hz)
-    rows = [
-        _write_clip(folder, design, hall, recipe, cell, index)
-        for cell, count in _cells(recipe)
-        for index in range(count)
-    ]
+    clips = [(cell, index) for cell, count in _cells(recipe) for index in range(count)]
+    for split in {split for (split, *_), _ in clips}:
+        (folder / split).mkdir(parents=True, exist_ok=True)
+    rows = [_write_clip(folder, design, hall, recipe, *clip) for clip in clips]
     (folder / "attributes_00.csv").write_text(csv_text([("file_name", "d1p", "d1v"), *rows]), encoding="utf-8")
     (folder / RECIPE_FILE).write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
 
@@ -140,6 +139,5 @@ def _write_clip(
     attribute = ("noAttribute", "") if content == "noise" else ("speed", str(speed_rpm))
     words = (domain, split, label) if not alone else (content, domain, split)
     name = "_".join(filter(None, ("section_00", *words, f"{index:04d}", *attribute))) + ".wav"
-    (folder / split).mkdir(parents=True, exist_ok=True)
     write_wav(folder / split / name, waveform, recipe.sample_rate_hz)
     return f"{recipe.machine}/{split}/{name}", *attribute

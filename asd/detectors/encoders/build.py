@@ -22,6 +22,7 @@ from asd.detectors.encoders.recipe import Recipe, encoder_class
 from asd.types import AsdError
 
 _PRETRAINED_RATE_HZ = 16000
+_NETWORKS: dict[str, type[MultiResolution | ResNetSE]] = {"multires_cnn": MultiResolution, "resnet_se": ResNetSE}
 
 
 class OwnEncoder(Encoder):
@@ -94,12 +95,11 @@ def build(recipe: Recipe, sample_rate_hz: int = 16000) -> Encoder:
         return _pretrained(recipe, sample_rate_hz)
     if recipe.encoder == "bottleneck":
         return Bottleneck(recipe, sample_rate_hz)
-    kind: type[MultiResolution | ResNetSE] = MultiResolution
     if recipe.encoder == "resnet_se":
         _check_windows(recipe.windows_samples, sample_rate_hz)
-        kind = ResNetSE
+    network = _NETWORKS[recipe.encoder]
     sizes = (recipe.segment_samples, recipe.windows_samples, recipe.whole, recipe.n_dims, recipe.width, recipe.level)
-    return kind(*sizes, sample_rate_hz)
+    return network(*sizes, sample_rate_hz)
 
 
 def _check_windows(windows_samples: Sequence[int], sample_rate_hz: int) -> None:
